@@ -34,3 +34,15 @@ pub mod eviction;
 pub mod ledger;
 
 pub mod gauge;
+
+mod sync;
+
+pub mod known;
+
+pub mod channel;
+
+pub mod stats;
+
+pub mod wire;
+
+pub mod shard;

@@ -200,6 +200,9 @@ pub const TABLE: &[Row] = &[
 ];
 
 impl State {
+    /// How many states there are.
+    pub const COUNT: usize = Self::Ended as usize + 1;
+
     /// The state after `event`, or `None` where the table has no row: a bug in the caller.
     pub const fn next(self, event: Event) -> Option<Self> {
         // A match over the table would be checked by the compiler, but could not be printed; the table

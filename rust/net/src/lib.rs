@@ -1,1 +1,40 @@
-//! stub
+//! How bytes move: sockets, threads and queues around the machines of `streamconductor-core`.
+//!
+//! ```text
+//! sockets   acceptor ── least loaded ──▶ shard ◀── readiness, writes ──▶ sockets
+//! events    shard ── mailbox, one wake per batch ──▶ Python loop
+//! commands  Python ── mailbox per shard, one wake per turn of the loop ──▶ shard
+//! ```
+//!
+//! Under `--cfg loom` only the modules that loom explores are built: Tokio's sockets do not exist there.
+
+pub mod mailbox;
+
+#[cfg(not(loom))]
+mod acceptor;
+#[cfg(not(loom))]
+pub mod admin;
+#[cfg(not(loom))]
+pub mod clock;
+#[cfg(not(loom))]
+pub mod doorbell;
+#[cfg(not(loom))]
+mod driver;
+#[cfg(not(loom))]
+pub mod front;
+#[cfg(not(loom))]
+mod inbox;
+#[cfg(not(loom))]
+pub mod listener;
+#[cfg(not(loom))]
+mod metrics;
+#[cfg(not(loom))]
+pub mod readiness;
+#[cfg(not(loom))]
+pub mod server;
+#[cfg(not(loom))]
+mod sockets;
+#[cfg(not(loom))]
+mod status;
+#[cfg(not(loom))]
+pub mod upward;

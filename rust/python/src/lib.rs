@@ -1,1 +1,18 @@
-//! stub
+//! The extension module `streamconductor._core`: receives calls from the Python package · hands them to
+//! `streamconductor-net` · owns the list of what Python sees, and nothing else.
+
+use pyo3::prelude::*;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The native half of StreamConductor; its public face is the package `streamconductor`.
+// `gil_used`: free-threaded interpreters keep their lock for this module until it is audited for running without.
+#[pymodule(gil_used = true)]
+mod _core {
+    /// The version of the package, of the wheel and of all crates: there is one.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python code looks for")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

@@ -1,0 +1,163 @@
+//! Receives commands and the words of other shards · hands each to the part that does it · owns the dispatch
+//! and the answers to `List`.
+
+use std::sync::Arc;
+
+use crate::close::Ending;
+use crate::config::Limits;
+use crate::shard::Shard;
+use crate::shard::command::{Command, Filter, Forward};
+use crate::shard::view::ConnectionView;
+use crate::time::Timestamp;
+use crate::wire::Wire;
+
+impl<W: Wire> Shard<W> {
+    /// Does what the application asks.
+    pub fn command(&mut self, command: Command, now: Timestamp) {
+        match command {
+            Command::Send { connection, frame, awaited } => match self.places.find(connection) {
+                Some(index) if self.is_open(index) => self.push_frame(index, frame, awaited, now),
+                _ => self.count_unsent(&frame),
+            },
+            Command::Publish { channel, kind, payload, key } => {
+                self.publish(&channel, kind, &payload, key, now)
+            }
+            Command::Resume { connection } => {
+                if let Some(index) = self.places.find(connection) {
+                    if let Some(connection) = self.places.get_mut(index) {
+                        connection.reading.inbound_full = false;
+                    }
+                    self.resume(index, now);
+                }
+            }
+            Command::Subscribe { connection, channel, first } => {
+                self.subscribe(connection, channel, first, now)
+            }
+            Command::Unsubscribe { connection, channel } => self.unsubscribe(connection, channel, now),
+            Command::Admit(admission) => self.admit(admission, now),
+            Command::Refuse(refused) => self.refuse_admission(*refused, now),
+            Command::Broadcast(broadcast) => self.broadcast(*broadcast, now),
+            Command::Close { connection, ending } => {
+                if let Some(index) = self.places.find(connection) {
+                    self.close(index, *ending, now);
+                } else {
+                    self.stats.stale += 1;
+                }
+            }
+            Command::Disconnect { user, reason } => {
+                let all: Vec<u32> = self.by_user.get(&user).into_iter().flat_map(|all| all.iter()).collect();
+                for index in all {
+                    self.close(index, Ending::Disconnected { reason: reason.to_string() }, now);
+                }
+            }
+            Command::Hold { connection, gauge } => self.hold(connection, gauge, now),
+            Command::List { filter, answer } => answer(self.list(&filter, now)),
+            Command::Reconfigure(limits) => self.reconfigure(limits),
+            Command::Depart { until } => self.depart(until, now),
+            Command::Abandon => self.abandon(now),
+            Command::Reclaim => self.reclaim(now),
+            Command::Report(answer) => answer(self.stats().clone()),
+            Command::Stop => {}
+        }
+    }
+
+    /// Does what another shard says.
+    pub fn forwarded(&mut self, from: usize, forward: Forward, now: Timestamp) {
+        match forward {
+            Forward::Publications(chunk) => self.fan_out(chunk),
+            Forward::Join { connection, channel, first } => self.join(connection, channel, first, now),
+            Forward::Leave { connection, channel } => self.leave(connection, &channel, now),
+            Forward::Left { channel } => self.member_left(from, &channel),
+            Forward::Evict { victim, newcomer, priority, is_named } => {
+                self.evict_for(victim, newcomer, priority, is_named, now);
+            }
+            Forward::Vacated { newcomer, slot } => self.vacated(newcomer, slot, now),
+        }
+    }
+
+    fn is_open(&self, index: u32) -> bool {
+        self.places.get(index).is_some_and(|connection| connection.state.is_open())
+    }
+
+    /// The application takes hold of a connection that it did not know so far.
+    fn hold(&mut self, id: crate::id::ConnectionId, gauge: Arc<crate::gauge::Gauge>, now: Timestamp) {
+        let known = self.take_known(true).flatten();
+        let Some(connection) = self.places.find(id).and_then(|index| self.places.get_mut(index)) else {
+            gauge.set_state(crate::lifecycle::Public::Closed);
+            return;
+        };
+        let _ = now;
+        gauge.sent(connection.ring.pending().bytes as usize);
+        gauge.set_state(connection.state.public());
+        connection.gauge = Some(gauge);
+        if connection.known.is_none() {
+            connection.known = known;
+        }
+    }
+
+    fn reconfigure(&mut self, limits: Arc<Limits>) {
+        let reorders = limits.eviction != self.limits.eviction;
+        self.codec_limits = (&*limits).into();
+        self.limits = limits;
+        if reorders {
+            self.reorder();
+        }
+        let all: Vec<u32> = self.places.iter().map(|connection| connection.id.index()).collect();
+        for index in all {
+            self.arm(index);
+        }
+    }
+
+    fn list(&mut self, filter: &Filter, now: Timestamp) -> Vec<ConnectionView> {
+        if let Some(count) = filter.first_to_leave {
+            let first = self.first_here(count);
+            return self.views(first.into_iter(), &Filter::default(), now);
+        }
+        // The narrowest index leads; the others are compared.
+        let indices: Vec<u32> = match (&filter.user, filter.channel, &filter.path) {
+            (Some(user), _, _) => self.by_user.get(user).into_iter().flat_map(|all| all.iter()).collect(),
+            (_, Some(channel), _) => {
+                self.members.get(&channel).into_iter().flat_map(|all| all.iter()).collect()
+            }
+            (_, _, Some(path)) => self.by_path.get(path).into_iter().flat_map(|all| all.iter()).collect(),
+            _ => self.places.iter().map(|connection| connection.id.index()).collect(),
+        };
+        self.views(indices.into_iter(), filter, now)
+    }
+
+    fn views(
+        &self,
+        indices: impl Iterator<Item = u32>,
+        filter: &Filter,
+        now: Timestamp,
+    ) -> Vec<ConnectionView> {
+        indices
+            .filter_map(|index| self.places.get(index))
+            .filter(|connection| connection.state.is_open())
+            .filter_map(|connection| {
+                let identity = connection.identity.as_ref()?;
+                let is_meant = filter.user.as_ref().is_none_or(|user| identity.user.as_ref() == Some(user))
+                    && filter.path.as_ref().is_none_or(|path| identity.path == *path)
+                    && filter
+                        .channel
+                        .is_none_or(|id| connection.channels.iter().any(|one| one.channel.id() == id));
+                is_meant.then(|| ConnectionView {
+                    connection: connection.id,
+                    state: connection.state,
+                    user: identity.user.clone(),
+                    path: identity.path.clone(),
+                    route: identity.route,
+                    priority: identity.priority,
+                    address: connection.peer.address,
+                    age: now.since(connection.clocks.accepted),
+                    idle: now.since(connection.clocks.last_message),
+                    buffered: connection.ring.pending().bytes as usize,
+                    dropped: connection.ring.totals().dropped.messages,
+                    latency: connection.heartbeat.latency,
+                    paused: connection.reading.inbound_full,
+                    channels: connection.channels.len(),
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,115 @@
+//! Receives nothing itself · names everything that a shard tells the application · owns that vocabulary.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::close::{By, CloseCode};
+use crate::codec::Kind;
+use crate::handshake::{Parameters, Request};
+use crate::id::ConnectionId;
+use crate::known::Known;
+
+/// What a shard tells the application, in the order in which it happened on each connection.
+#[derive(Debug)]
+pub enum Event {
+    /// Somebody asks to come in; `Admit` or `Refuse` is due within `open_timeout`.
+    Arrived(Box<Arrival>),
+    /// Who asked went away, or was refused because no verdict came in time: stop thinking about it.
+    Withdrawn {
+        /// Who.
+        connection: ConnectionId,
+        /// Dropped when the application has finished with it.
+        known: Known,
+    },
+    /// The shard shuts down, and the last of its connections has ended.
+    Departed,
+    /// A browser was refused because of this origin; said once per origin.
+    OriginRefused {
+        /// What the browser said.
+        origin: String,
+    },
+    /// The 101 is on its way; messages may follow.
+    Opened(Box<Opening>),
+    /// A complete message.
+    Message {
+        /// From whom.
+        connection: ConnectionId,
+        /// Text (valid UTF-8) or binary.
+        kind: Kind,
+        /// The message.
+        payload: Bytes,
+    },
+    /// Somebody waits to send, and pending bytes are at or below low water.
+    Writable {
+        /// Where.
+        connection: ConnectionId,
+    },
+    /// Marks were crossed or messages dropped; at most one a second per connection.
+    Backpressure {
+        /// Where.
+        connection: ConnectionId,
+        /// Whether it is above high water now.
+        above: bool,
+        /// Bytes pending now.
+        buffered: usize,
+        /// Messages dropped since the last such event.
+        dropped: u64,
+    },
+    /// The one ending of a connection.
+    Closed(Box<Closed>),
+}
+
+/// A request that wants to become a connection.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its id, which it keeps.
+    pub connection: ConnectionId,
+    /// What was asked.
+    pub request: Request,
+    /// The route's number.
+    pub route: usize,
+    /// The route's parameters.
+    pub parameters: Parameters,
+    /// The peer; `None` on a Unix socket.
+    pub address: Option<SocketAddr>,
+    /// Whether it has a slot already; otherwise somebody must leave before it can come in.
+    pub has_slot: bool,
+    /// Whether a verdict is expected; otherwise `Opened` follows at once.
+    pub asks: bool,
+}
+
+/// A connection that is open now.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its id.
+    pub connection: ConnectionId,
+    /// The subprotocol that was selected.
+    pub subprotocol: Option<String>,
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub struct Closed {
+    /// Its id.
+    pub connection: ConnectionId,
+    /// The close code: what was received, else what was sent, else 1006.
+    pub code: CloseCode,
+    /// The reason.
+    pub reason: String,
+    /// The ending's name in the closed list.
+    pub ending: &'static str,
+    /// Who ended it.
+    pub by: By,
+    /// From accept to end.
+    pub duration: Duration,
+    /// Messages received and their payload bytes.
+    pub received: (u64, u64),
+    /// Messages written to the socket and their frame bytes.
+    pub sent: (u64, u64),
+    /// Messages dropped by policy.
+    pub dropped: u64,
+    /// Dropped when the application has finished with it; `None` when it never knew it.
+    pub known: Option<Known>,
+}

@@ -1,0 +1,236 @@
+//! Receives the first bytes of a socket · hands out an answer, or a request for admission · owns the way from
+//! accept to the verdict.
+
+use std::sync::Arc;
+
+use crate::handshake::{Refusal, Request, Upgrade, Verdict, judge, refusal_response};
+use crate::ledger::Level;
+use crate::lifecycle::Event as Happened;
+use crate::shard::Shard;
+use crate::shard::connection::{Connection, Holds, LINGER_BYTES};
+use crate::shard::event::{Arrival, Event};
+use crate::stats::Outcome;
+use crate::time::Timestamp;
+use crate::wire::Wire;
+
+impl<W: Wire> Shard<W> {
+    /// Bytes of a request head.
+    pub(super) fn head(&mut self, index: u32, input: &[u8], now: Timestamp) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        let Some(opening) = &mut connection.opening else { return };
+        match opening.reader.read(input) {
+            Ok(None) => {}
+            Ok(Some(request)) => self.requested(index, request, now),
+            Err(refusal) => self.refuse(index, &refusal, Outcome::Malformed, now),
+        }
+    }
+
+    fn requested(&mut self, index: u32, request: Request, now: Timestamp) {
+        let Some(connection) = self.places.get(index) else { return };
+        let is_loopback = connection.peer.address.is_none_or(|address| address.ip().is_loopback());
+        let site = Arc::clone(&self.shared.site);
+        let verdict =
+            judge(&request, &site.router, &self.limits.origins, is_loopback, &|path| site.plain.knows(path));
+        match verdict {
+            Verdict::Plain { head_only } => {
+                let answer = site.plain.answer(&request, head_only);
+                self.count_handshake(Outcome::Plain);
+                self.answer(index, &answer, Happened::PlainAnswered, now);
+            }
+            Verdict::Refused(refusal) => {
+                let outcome = if refusal.status == 403 { Outcome::Origin } else { Outcome::Malformed };
+                if outcome == Outcome::Origin {
+                    self.report_origin(&request);
+                }
+                self.refuse(index, &refusal, outcome, now);
+            }
+            Verdict::Upgrade(upgrade) => self.upgrade(index, request, upgrade, now),
+        }
+    }
+
+    /// A valid upgrade: takes a slot, then asks whoever decides.
+    fn upgrade(&mut self, index: u32, request: Request, upgrade: Upgrade, now: Timestamp) {
+        if self.departures.is_some() {
+            return self.refuse_full(index, "the server is shutting down", now);
+        }
+        if self.shared.ledger.level() >= Level::Refusing {
+            return self.refuse_full(index, "the memory budget is nearly used up (memory_budget)", now);
+        }
+        let Some(connection) = self.places.get_mut(index) else { return };
+        let limit = self.limits.max_connections_per_address;
+        if limit.is_some()
+            && let Some(count) = connection.peer.count.clone()
+        {
+            match count.take(limit) {
+                Some(place) => connection.address_place = Some(place),
+                None => {
+                    let reason = "too many connections from this address (max_connections_per_address)";
+                    let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+                    return self.refuse(index, &refusal, Outcome::Address, now);
+                }
+            }
+        }
+        let slot = self.shared.pool.take_slot();
+        let may_evict = self.may_evict();
+        if slot.is_none() && !may_evict {
+            return self.refuse_full(index, "all connections are taken (max_connections)", now);
+        }
+        let site = Arc::clone(&self.shared.site);
+        let is_held = site.routes.get(upgrade.route).is_some_and(|route| route.held);
+        let Some(known) = self.take_known(site.asks || is_held || site.reports_closes) else {
+            return self.refuse_full(index, "the application has not finished with earlier connections", now);
+        };
+        self.apply(index, Happened::UpgradeRequested);
+        let Some(connection) = self.places.get_mut(index) else { return };
+        connection.known = known;
+        let has_slot = slot.is_some();
+        if let Some(slot) = slot {
+            connection.holds = Holds::Slot(slot);
+        }
+        let arrival = Arrival {
+            connection: connection.id,
+            request: request.clone(),
+            route: upgrade.route,
+            parameters: upgrade.parameters,
+            address: connection.peer.address,
+            has_slot,
+            asks: site.asks,
+        };
+        if let Some(opening) = &mut connection.opening {
+            opening.request = Some(request);
+            opening.route = upgrade.route;
+            opening.subprotocol = upgrade.subprotocol;
+        }
+        if connection.known.is_some() {
+            self.events.push(Event::Arrived(Box::new(arrival)));
+        }
+        if !site.asks {
+            self.admit_unasked(index, now);
+        }
+    }
+
+    /// Bytes before the 101: nothing may be pipelined (H16).
+    pub(super) fn too_early(&mut self, index: u32, now: Timestamp) {
+        let refusal = Refusal::new(400, "bytes before the handshake was answered");
+        self.refuse(index, &refusal, Outcome::Malformed, now);
+    }
+
+    /// 503 with `Retry-After`.
+    pub(super) fn refuse_full(&mut self, index: u32, reason: &'static str, now: Timestamp) {
+        let refusal = Refusal::new(503, reason).retry_after(self.shared.site.retry_after);
+        self.refuse(index, &refusal, Outcome::Full, now);
+    }
+
+    /// Answers with a status and lets the socket linger.
+    pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, outcome: Outcome, now: Timestamp) {
+        self.count_handshake(outcome);
+        self.withdraw(index);
+        let answer = refusal_response(refusal, false);
+        self.answer(index, &answer, Happened::Refused, now);
+    }
+
+    /// Tells the application to stop thinking about somebody who asked.
+    pub(super) fn withdraw(&mut self, index: u32) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        if connection.state == crate::lifecycle::State::Admitting
+            && let Some(known) = connection.known.take()
+        {
+            self.events.push(Event::Withdrawn { connection: connection.id, known });
+        }
+    }
+
+    /// Writes a whole response and shuts writing. A socket that has just been opened takes it at once; one
+    /// that does not is a peer that never reads, and is left to the linger deadline.
+    fn answer(&mut self, index: u32, answer: &[u8], event: Happened, now: Timestamp) {
+        self.wire.write(index, &[std::io::IoSlice::new(answer)]);
+        self.apply(index, event);
+        self.start_linger(index, now);
+    }
+
+    /// Shuts writing and waits for the peer to end, on a pending place.
+    pub(super) fn start_linger(&mut self, index: u32, now: Timestamp) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        connection.opening = None;
+        connection.clocks.closing = now;
+        connection.address_place = None;
+        // The slot goes back only after a pending place was found: the socket must be counted somewhere.
+        if !matches!(connection.holds, Holds::Place(_)) {
+            connection.holds = match self.shared.pool.take_pending() {
+                Some(place) => Holds::Place(place),
+                None => Holds::Nothing,
+            };
+        }
+        let has_place = matches!(connection.holds, Holds::Place(_));
+        let id = connection.id;
+        self.wire.shut_down(index);
+        if has_place {
+            self.lingering.push_back(id);
+            self.arm(index);
+            self.wire.set_reading(index, true);
+        } else {
+            self.vanish(index, Happened::SocketEnded, now);
+        }
+    }
+
+    /// Bytes after writing was shut are discarded, up to a bound.
+    pub(super) fn linger(&mut self, index: u32, bytes: usize, now: Timestamp) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        connection.traffic.lingered += bytes;
+        if connection.traffic.lingered > LINGER_BYTES {
+            self.vanish(index, Happened::Reset, now);
+        }
+    }
+
+    /// Frees one pending place: the oldest socket without a complete head, else the oldest that lingers.
+    pub(super) fn reclaim(&mut self, now: Timestamp) {
+        let is_headless = |connection: &Connection| connection.state == crate::lifecycle::State::Head;
+        if let Some(index) = self.oldest_headless().and_then(|id| self.places.find(id)) {
+            debug_assert!(self.places.get(index).is_some_and(is_headless));
+            self.count_handshake(Outcome::Aborted);
+            return self.vanish(index, Happened::Reset, now);
+        }
+        while let Some(id) = self.lingering.pop_front() {
+            if let Some(index) = self.places.find(id) {
+                return self.vanish(index, Happened::Reset, now);
+            }
+        }
+    }
+
+    /// The oldest socket without a complete head. Who got further or went away is forgotten on the way.
+    pub(super) fn oldest_headless(&mut self) -> Option<crate::id::ConnectionId> {
+        while let Some(id) = self.headless.front().copied() {
+            let still = self.places.find(id).and_then(|index| self.places.get(index));
+            if still.is_some_and(|connection| connection.state == crate::lifecycle::State::Head) {
+                return Some(id);
+            }
+            self.headless.pop_front();
+        }
+        None
+    }
+
+    /// When the oldest socket without a complete head was accepted.
+    pub fn oldest_headless_at(&mut self) -> Option<Timestamp> {
+        let index = self.oldest_headless()?.index();
+        self.places.get(index).map(|connection| connection.clocks.accepted)
+    }
+
+    pub(super) fn count_handshake(&mut self, outcome: Outcome) {
+        if let Some(count) = self.stats.handshakes.get_mut(outcome as usize) {
+            *count += 1;
+        }
+    }
+
+    /// Each refused origin is told to the operator once, so that the line to paste can be logged.
+    fn report_origin(&mut self, request: &Request) {
+        const REMEMBERED: usize = 64;
+        let Some(origin) = request.origin().and_then(|origin| std::str::from_utf8(origin).ok()) else {
+            return;
+        };
+        if self.refused_origins.len() < REMEMBERED
+            && !self.refused_origins.iter().any(|known| known == origin)
+        {
+            self.refused_origins.push(origin.to_owned());
+            self.events.push(Event::OriginRefused { origin: origin.to_owned() });
+        }
+    }
+}

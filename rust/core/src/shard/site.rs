@@ -1,0 +1,48 @@
+//! Receives the server's routes and hooks at start · hands the shard what it must know of each · owns what is the same on every shard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::handshake::{Request, Router};
+
+/// What is the same for every shard of a server.
+pub struct Site {
+    /// Paths and their routes.
+    pub router: Router,
+    /// What the shard does with each route's connections, by route number.
+    pub routes: Vec<Route>,
+    /// Whether `on_connect` decides who comes in.
+    pub asks: bool,
+    /// Whether the application wants to hear of every ending (`on_close`), held or not.
+    pub reports_closes: bool,
+    /// Whether the application wants to hear of marks and drops (`on_backpressure`).
+    pub reports_backpressure: bool,
+    /// Whether a pool policy may name victims, so that newcomers wait even when nobody leaves by order.
+    pub has_pool_policy: bool,
+    /// How long 503 tells clients to wait.
+    pub retry_after: Duration,
+    /// Answers requests that are no upgrades: probes and assets.
+    pub plain: Arc<dyn Plain>,
+}
+
+/// How the shard treats one route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Whether messages go to the application; otherwise a message fails the connection with 1003.
+    pub receives: bool,
+    /// Whether the application holds each connection from its opening on.
+    pub held: bool,
+    /// A text frame sent with every ping, for pages, which see no pings.
+    pub heartbeat: Option<Bytes>,
+}
+
+/// Answers the plain HTTP requests of the main port. Called within a shard's turn: it must not block.
+pub trait Plain: Send + Sync {
+    /// Whether there is anything at this path.
+    fn knows(&self, path: &str) -> bool;
+
+    /// The whole response, head included.
+    fn answer(&self, request: &Request, head_only: bool) -> Bytes;
+}

@@ -1,0 +1,177 @@
+//! Receives connections from the kernel · hands each, with a pending place, to the shard with the fewest
+//! sockets · owns the pace of accepting.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::size_of;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use streamconductor_core::pool::{AddressCount, PendingPlace, Pool};
+use streamconductor_core::shard::Peer;
+use streamconductor_core::shard::command::Command;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+
+use crate::inbox::{Accepted, Inbox};
+use crate::listener::{Listener, Raw};
+use crate::mailbox::Class;
+
+/// How long to wait after the kernel had no descriptor for us: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Sockets accepted in a row before other tasks of the thread get their turn.
+const IN_A_ROW: usize = 64;
+/// Addresses whose counts are kept before those without connections are swept.
+const ADDRESSES: usize = 4_096;
+
+/// Shared between the acceptor and the shards: somebody waits for a pending place.
+#[derive(Default)]
+pub struct PlaceWanted {
+    waiting: AtomicBool,
+    freed: Notify,
+}
+
+impl PlaceWanted {
+    /// Called by shards after a turn: if the acceptor waits and a place is free, it goes on.
+    pub fn check(&self, pool: &Pool) {
+        if self.waiting.load(Ordering::Acquire) && pool.pending().excess() == 0 {
+            self.freed.notify_one();
+        }
+    }
+}
+
+/// The one acceptor of a listening socket.
+pub struct Acceptor {
+    listener: AsyncFd<Listener>,
+    inboxes: Arc<[Arc<Inbox>]>,
+    pool: Pool,
+    wanted: Arc<PlaceWanted>,
+    stop: Arc<Notify>,
+    /// Descriptors ran out: how often, for metrics and one log line.
+    starved: Arc<AtomicU64>,
+    addresses: HashMap<IpAddr, AddressCount>,
+}
+
+impl Acceptor {
+    /// An acceptor that has accepted nobody yet.
+    pub fn new(
+        listener: AsyncFd<Listener>,
+        inboxes: Arc<[Arc<Inbox>]>,
+        pool: Pool,
+        wanted: Arc<PlaceWanted>,
+        stop: Arc<Notify>,
+        starved: Arc<AtomicU64>,
+    ) -> Self {
+        Self { listener, inboxes, pool, wanted, stop, starved, addresses: HashMap::new() }
+    }
+
+    /// Accepts until told to stop.
+    pub async fn run(mut self) {
+        let stop = Arc::clone(&self.stop);
+        let stopped = stop.notified();
+        tokio::pin!(stopped);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stopped => return,
+                () = self.round() => {}
+            }
+        }
+    }
+
+    async fn round(&mut self) {
+        let mut back_off = BACK_OFF.0;
+        let mut accepted = 0;
+        loop {
+            // The place comes first: a socket that is accepted is counted from its first instant.
+            let place = self.place().await;
+            match self.next().await {
+                Ok((raw, address)) => {
+                    back_off = BACK_OFF.0;
+                    self.hand_over(raw, address, place);
+                    accepted += 1;
+                    if accepted % IN_A_ROW == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Err(error) if is_starved(&error) => {
+                    // No descriptor or memory: the peers wait in the backlog. Trying again at once would spin.
+                    self.starved.fetch_add(1, Ordering::Relaxed);
+                    drop(place);
+                    tokio::time::sleep(back_off).await;
+                    back_off = (back_off * 2).min(BACK_OFF.1);
+                }
+                // The peer gave up while it waited: no matter.
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn next(&self) -> io::Result<(Raw, Option<std::net::SocketAddr>)> {
+        loop {
+            let mut ready = self.listener.readable().await?;
+            if let Ok(result) = ready.try_io(|listener| listener.get_ref().accept()) {
+                return result;
+            }
+        }
+    }
+
+    /// Waits for a pending place. While there is none, the shard with the oldest silent socket frees one.
+    async fn place(&self) -> PendingPlace {
+        loop {
+            if let Some(place) = self.pool.take_pending() {
+                return place;
+            }
+            // Only a connection that waits to be accepted is worth a place of somebody else.
+            if let Ok(mut ready) = self.listener.readable().await {
+                ready.retain_ready();
+            }
+            if let Some(place) = self.pool.take_pending() {
+                return place;
+            }
+            self.wanted.waiting.store(true, Ordering::Release);
+            self.reclaim();
+            // Bounded, so that a reclaim that found nothing (all are being admitted) is repeated.
+            let _ = tokio::time::timeout(Duration::from_millis(50), self.wanted.freed.notified()).await;
+            self.wanted.waiting.store(false, Ordering::Release);
+        }
+    }
+
+    fn reclaim(&self) {
+        let oldest = self.inboxes.iter().min_by_key(|inbox| inbox.oldest_headless.load(Ordering::Relaxed));
+        if let Some(inbox) = oldest {
+            // Reserved commands are never refused.
+            let _ = inbox.commands.append(&mut vec![Command::Reclaim], size_of::<Command>(), Class::Reserved);
+        }
+    }
+
+    fn hand_over(&mut self, raw: Raw, address: Option<std::net::SocketAddr>, place: PendingPlace) {
+        let count = address.map(|address| self.count_of(address.ip()));
+        let peer = Peer { address, count };
+        let Some(inbox) = self.inboxes.iter().min_by_key(|inbox| inbox.sockets.load(Ordering::Relaxed))
+        else {
+            return;
+        };
+        inbox.sockets.fetch_add(1, Ordering::Relaxed);
+        let mut batch = vec![Accepted { raw, peer, place }];
+        // This mailbox has no limit of its own: the places bound it.
+        let _ = inbox.accepted.append(&mut batch, size_of::<Accepted>(), Class::Reserved);
+    }
+
+    fn count_of(&mut self, address: IpAddr) -> AddressCount {
+        if self.addresses.len() >= ADDRESSES && !self.addresses.contains_key(&address) {
+            self.addresses.retain(|_, count| count.is_in_use());
+        }
+        self.addresses.entry(address).or_default().clone()
+    }
+}
+
+fn is_starved(error: &io::Error) -> bool {
+    const OUT_OF_FILES: i32 = 24; // EMFILE
+    const OUT_OF_SYSTEM_FILES: i32 = 23; // ENFILE
+    const OUT_OF_BUFFERS: i32 = 105; // ENOBUFS on Linux
+    const OUT_OF_MEMORY: i32 = 12; // ENOMEM
+    matches!(error.raw_os_error(), Some(OUT_OF_FILES | OUT_OF_SYSTEM_FILES | OUT_OF_BUFFERS | OUT_OF_MEMORY))
+}

@@ -1,0 +1,320 @@
+//! Receives readiness, mailboxes and the time · calls the shard and hands on what it says · owns one thread.
+//!
+//! A turn first takes in everything that is there (sockets, forwards, commands, bytes, deadlines), then lets
+//! the shard write, so that what gathered for a connection goes out in one write.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use streamconductor_core::ledger::{Charge, Ledger, Level, Owner};
+use streamconductor_core::pool::Pool;
+use streamconductor_core::shard::Shard;
+use streamconductor_core::shard::command::{Command, Forward};
+use streamconductor_core::shard::event::Event;
+use streamconductor_core::time::Timestamp;
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::acceptor::PlaceWanted;
+use crate::clock::Clock;
+use crate::inbox::{Accepted, Inbox};
+use crate::mailbox::Class;
+use crate::sockets::{Read, Sockets};
+use crate::upward::Upward;
+
+/// How long a turn may write before it looks at everything else again.
+const TURN: Duration = Duration::from_millis(1);
+/// Commands taken in one turn.
+const COMMANDS: usize = 8_192;
+/// Forwards taken in one turn.
+const FORWARDS: usize = 4_096;
+/// Sockets read in one turn.
+const READS: usize = 512;
+/// Bytes read at once; one buffer for all sockets of the shard.
+const SCRATCH: usize = 64 * 1024;
+
+/// What a driver needs beside its shard.
+pub struct Surroundings {
+    pub number: usize,
+    pub inboxes: Arc<[Arc<Inbox>]>,
+    pub upward: Arc<Upward>,
+    pub pool: Pool,
+    pub ledger: Ledger,
+    pub wanted: Arc<PlaceWanted>,
+    pub clock: Clock,
+}
+
+/// Runs a shard on the current thread until it has been told to stop and is empty.
+pub fn run(
+    surroundings: Surroundings,
+    make: impl FnOnce(Sockets) -> Shard<Sockets>,
+    beside: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    runtime.block_on(async move {
+        beside()?;
+        let Some(inbox) = surroundings.inboxes.get(surroundings.number).cloned() else { return Ok(()) };
+        let shard = make(Sockets::new(inbox.alarm.clone()));
+        let driver = Driver {
+            shard,
+            inbox,
+            held: Held { commands: VecDeque::new(), charge: surroundings.ledger.charge(Owner::Mailboxes, 0) },
+            surroundings,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            ready: Vec::new(),
+            unread: Vec::new(),
+            commands: Vec::new(),
+            forwards: Vec::new(),
+            accepted: Vec::new(),
+            upward: Vec::new(),
+            is_stopping: false,
+        };
+        // As a task of its own, and not as the future that `block_on` polls: waking that one from its own
+        // thread costs a write to an eventfd each time. Unconstrained: Tokio's budget of 128 operations is
+        // meant for tasks with one socket; ours bounds its turns itself.
+        let task = tokio::task::spawn_local(tokio::task::unconstrained(driver.drive()));
+        // The task ends by itself, and a panic in it is passed on to the thread's owner.
+        task.await.map_err(io::Error::other)
+    })
+}
+
+/// Publications, joins and leaves that came while the ledger was at 90 %, in their order.
+struct Held {
+    commands: VecDeque<Command>,
+    charge: Charge,
+}
+
+struct Driver {
+    shard: Shard<Sockets>,
+    inbox: Arc<Inbox>,
+    surroundings: Surroundings,
+    held: Held,
+    scratch: Box<[u8]>,
+    ready: Vec<u32>,
+    /// Places whose bytes wait because the ledger is at 90 %.
+    unread: Vec<u32>,
+    commands: Vec<Command>,
+    forwards: Vec<(usize, Forward)>,
+    accepted: Vec<Accepted>,
+    upward: Vec<Event>,
+    is_stopping: bool,
+}
+
+impl Driver {
+    async fn drive(mut self) {
+        let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
+        let mut armed = None;
+        let mut next_tick = None;
+        let inbox = Arc::clone(&self.inbox);
+        loop {
+            let is_more = self.turn(&mut next_tick);
+            if self.is_stopping {
+                return;
+            }
+            if is_more {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if armed != next_tick {
+                armed = next_tick;
+                if let Some(at) = next_tick {
+                    sleep.as_mut().reset(self.surroundings.clock.instant(at).into());
+                }
+            }
+            let mut rung = pin!(inbox.alarm.rung());
+            std::future::poll_fn(|context| {
+                let is_due = armed.is_some() && sleep.as_mut().poll(context).is_ready();
+                if rung.as_mut().poll(context).is_ready() || is_due { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    /// One turn. True: there is more to do, at once.
+    fn turn(&mut self, next_tick: &mut Option<Timestamp>) -> bool {
+        let started = Instant::now();
+        let now = self.surroundings.clock.now();
+        let level = self.surroundings.ledger.level();
+        let mut is_more = self.take_accepted(now);
+        is_more |= self.take_forwards(now);
+        is_more |= self.take_commands(level, now);
+        is_more |= self.read_sockets(level, now);
+        if next_tick.is_some_and(|at| at <= now) {
+            self.shard.tick(now);
+        }
+        is_more |= self.shard.work(now, &mut || started.elapsed() < TURN);
+        self.hand_on();
+        *next_tick = self.shard.next_tick(now);
+        self.publish(started);
+        is_more
+    }
+
+    fn take_accepted(&mut self, now: Timestamp) -> bool {
+        let drained = self.inbox.accepted.drain(&mut self.accepted, READS);
+        let mut accepted = std::mem::take(&mut self.accepted);
+        for Accepted { raw, peer, place } in accepted.drain(..) {
+            // Registering fails only when the kernel is out of memory; the socket is closed then.
+            if let Ok(stream) = raw.register() {
+                let id = self.shard.accepted(peer, place, now);
+                self.shard.wire.insert(id.index(), stream);
+            }
+        }
+        self.accepted = accepted;
+        drained.more
+    }
+
+    fn take_forwards(&mut self, now: Timestamp) -> bool {
+        let drained = self.inbox.forwards.drain(&mut self.forwards, FORWARDS);
+        let mut forwards = std::mem::take(&mut self.forwards);
+        self.inbox.owed.fetch_sub(forwards.len(), Ordering::Relaxed);
+        for (from, forward) in forwards.drain(..) {
+            self.shard.forwarded(from, forward, now);
+        }
+        self.forwards = forwards;
+        drained.more
+    }
+
+    /// Takes commands. While a peer is far behind with our forwards, or the ledger is at 90 %, what concerns
+    /// channels waits, in its order; the rest is done.
+    fn take_commands(&mut self, level: Level, now: Timestamp) -> bool {
+        let number = self.surroundings.number;
+        let is_held_up = level >= Level::Pausing
+            || self
+                .surroundings
+                .inboxes
+                .iter()
+                .enumerate()
+                .any(|(peer, inbox)| peer != number && inbox.is_behind());
+        if !is_held_up && !self.held.commands.is_empty() {
+            for command in std::mem::take(&mut self.held.commands) {
+                self.shard.command(command, now);
+            }
+            self.held.charge.resize(0);
+        }
+        if is_held_up && self.held.charge.bytes() >= crate::inbox::COMMAND_BYTES {
+            return false;
+        }
+        let drained = self.inbox.commands.drain(&mut self.commands, COMMANDS);
+        let mut commands = std::mem::take(&mut self.commands);
+        for command in commands.drain(..) {
+            if is_held_up && concerns_channels(&command) {
+                let bytes = self.held.charge.bytes() + weight(&command);
+                self.held.charge.resize(bytes);
+                self.held.commands.push_back(command);
+            } else if let Command::Stop = command {
+                self.is_stopping = true;
+            } else {
+                self.shard.command(command, now);
+            }
+        }
+        self.commands = commands;
+        if drained.room {
+            self.surroundings.upward.tell_room();
+        }
+        drained.more
+    }
+
+    fn read_sockets(&mut self, level: Level, now: Timestamp) -> bool {
+        self.shard.wire.take_ready(&mut self.ready);
+        let is_paused = level >= Level::Pausing;
+        if !is_paused {
+            self.ready.append(&mut self.unread);
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        let rest = if ready.len() > READS { ready.split_off(READS) } else { Vec::new() };
+        for index in ready.drain(..) {
+            if self.shard.wire.became_writable(index) {
+                self.shard.writable(index, now);
+            }
+            if is_paused {
+                self.unread.push(index);
+            } else {
+                self.read(index, now);
+            }
+        }
+        self.ready = if rest.is_empty() { ready } else { rest };
+        !self.ready.is_empty()
+    }
+
+    fn read(&mut self, index: u32, now: Timestamp) {
+        match self.shard.wire.read(index, &mut self.scratch) {
+            Read::Nothing => {}
+            Read::Ended => self.shard.ended(index, now),
+            Read::Bytes(count) => {
+                let is_full = count == self.scratch.len();
+                if let Some(bytes) = self.scratch.get_mut(..count) {
+                    self.shard.bytes(index, bytes, now);
+                }
+                if is_full {
+                    self.shard.wire.look_again(index);
+                } else {
+                    self.shard.wire.watch(index);
+                }
+            }
+        }
+    }
+
+    /// Hands events to the application and forwards to the peers, each in one batch.
+    fn hand_on(&mut self) {
+        std::mem::swap(&mut self.upward, self.shard.events());
+        self.surroundings.upward.append(&mut self.upward);
+        if self.shard.forwards().is_empty() {
+            return;
+        }
+        let number = self.surroundings.number;
+        // One batch per peer: appended in order, woken once.
+        for (peer, inbox) in self.surroundings.inboxes.iter().enumerate() {
+            let mut batch: Vec<_> = self
+                .shard
+                .forwards()
+                .extract_if(.., |(to, _)| *to == peer)
+                .map(|(_, forward)| (number, forward))
+                .collect();
+            if !batch.is_empty() {
+                inbox.owed.fetch_add(batch.len(), Ordering::Relaxed);
+                let bytes = batch.len() * size_of::<(usize, Forward)>();
+                // Without a limit of its own: `owed` bounds it through the publishers.
+                let _ = inbox.forwards.append(&mut batch, bytes, Class::Reserved);
+            }
+        }
+    }
+
+    /// What others read of this shard.
+    fn publish(&mut self, started: Instant) {
+        self.inbox.sockets.store(self.shard.sockets() + self.inbox.accepted.len(), Ordering::Relaxed);
+        let oldest = self.shard.oldest_headless_at().map_or(u64::MAX, Timestamp::as_micros);
+        self.inbox.oldest_headless.store(oldest, Ordering::Relaxed);
+        self.surroundings.wanted.check(&self.surroundings.pool);
+        let turn = started.elapsed();
+        let stats = self.shard.stats();
+        stats.turns += 1;
+        stats.longest_turn = stats.longest_turn.max(turn);
+    }
+}
+
+fn concerns_channels(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Publish { .. }
+            | Command::Subscribe { .. }
+            | Command::Unsubscribe { .. }
+            | Command::Broadcast(_)
+    )
+}
+
+/// Real bytes of a command.
+pub fn weight(command: &Command) -> usize {
+    let payload = match command {
+        Command::Send { frame, .. } => frame.len(),
+        Command::Publish { payload, .. } => payload.len(),
+        Command::Broadcast(broadcast) => broadcast.payload.len() + 64,
+        Command::Subscribe { first: Some(frame), .. } => frame.len(),
+        Command::Admit(_) | Command::Refuse(_) | Command::Close { .. } => 128,
+        _ => 0,
+    };
+    size_of::<Command>() + payload
+}

@@ -1,0 +1,85 @@
+//! Receives sockets, commands and forwards for one shard from other threads · hands them to its driver ·
+//! owns the bound of each and the one way to wake the driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use streamconductor_core::ledger::Ledger;
+use streamconductor_core::pool::PendingPlace;
+use streamconductor_core::shard::Peer;
+use streamconductor_core::shard::command::{Command, Forward};
+use tokio::sync::Notify;
+
+use crate::listener::Raw;
+use crate::mailbox::{Mailbox, Wake};
+
+/// Bytes of commands that may wait for one shard.
+pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
+
+/// Forwards that a shard may owe its peers before they take no more publications.
+pub const FORWARDS: usize = 4_096;
+
+/// Wakes a driver; kept apart from the queues so that all of them share one.
+#[derive(Clone, Default)]
+pub struct Alarm(Arc<Notify>);
+
+impl Alarm {
+    /// Completes after a ring that no other wait has consumed.
+    pub async fn rung(&self) {
+        self.0.notified().await;
+    }
+
+    /// Wakes the driver, now or when it next waits.
+    pub fn ring(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(&self) {
+        self.ring();
+    }
+}
+
+/// A socket on its way from the acceptor to a shard.
+pub struct Accepted {
+    pub raw: Raw,
+    pub peer: Peer,
+    pub place: PendingPlace,
+}
+
+/// Everything that reaches a shard from outside its thread.
+pub struct Inbox {
+    pub commands: Mailbox<Command, Alarm>,
+    pub forwards: Mailbox<(usize, Forward), Alarm>,
+    pub accepted: Mailbox<Accepted, Alarm>,
+    pub alarm: Alarm,
+    /// Sockets on the shard and on their way to it.
+    pub sockets: AtomicUsize,
+    /// Forwards not yet taken.
+    pub owed: AtomicUsize,
+    /// Accept time of its oldest socket without a complete head, in microseconds; `u64::MAX`: none.
+    pub oldest_headless: AtomicU64,
+}
+
+impl Inbox {
+    /// An empty inbox.
+    pub fn new(ledger: &Ledger) -> Self {
+        let alarm = Alarm::default();
+        Self {
+            commands: Mailbox::new(COMMAND_BYTES, ledger, alarm.clone()),
+            // Bounded by `FORWARDS` through the publishers, and by the pending places through the acceptor.
+            forwards: Mailbox::new(usize::MAX, ledger, alarm.clone()),
+            accepted: Mailbox::new(usize::MAX, ledger, alarm.clone()),
+            alarm,
+            sockets: AtomicUsize::new(0),
+            owed: AtomicUsize::new(0),
+            oldest_headless: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Whether this shard is so far behind that others must not publish to it.
+    pub fn is_behind(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > FORWARDS
+    }
+}

@@ -1,0 +1,246 @@
+//! Receives writes from the shard and readiness from Tokio · hands bytes to the kernel and ready places to the
+//! driver · owns one shard's sockets.
+//!
+//! There is no task per connection: each socket has a waker that puts its place into one list, which the
+//! shard's driver works off once a turn.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use streamconductor_core::wire::{Wire, Wrote};
+use tokio::io::ReadBuf;
+
+use crate::inbox::Alarm;
+use crate::listener::Stream;
+
+/// Places whose socket may be read or written, from the wakers to the driver.
+#[derive(Default)]
+struct ReadyList {
+    // Only ever locked by the shard's own thread (Tokio wakes from its park), so never contended; a waker
+    // must be `Send` all the same.
+    places: Mutex<Vec<u32>>,
+    alarm: Alarm,
+}
+
+impl ReadyList {
+    fn push(&self, index: u32) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.push(index);
+        let is_first = places.len() == 1;
+        drop(places);
+        if is_first {
+            self.alarm.ring();
+        }
+    }
+}
+
+struct Place {
+    index: u32,
+    list: Arc<ReadyList>,
+}
+
+impl Wake for Place {
+    fn wake(self: Arc<Self>) {
+        self.list.push(self.index);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.list.push(self.index);
+    }
+}
+
+struct Socket {
+    stream: Stream,
+    waker: Waker,
+    is_reading: bool,
+    awaits_write: bool,
+}
+
+/// What reading brought.
+pub enum Read {
+    /// That many bytes.
+    Bytes(usize),
+    /// Nothing now; the place comes back into the list when there is something.
+    Nothing,
+    /// The peer ended, or the socket failed.
+    Ended,
+}
+
+/// The sockets of one shard by place.
+pub struct Sockets {
+    sockets: Vec<Option<Box<Socket>>>,
+    ready: Arc<ReadyList>,
+}
+
+impl Sockets {
+    /// No sockets; `alarm` wakes the driver.
+    pub fn new(alarm: Alarm) -> Self {
+        Self { sockets: Vec::new(), ready: Arc::new(ReadyList { places: Mutex::default(), alarm }) }
+    }
+
+    /// Takes a socket in. It is looked at in this very turn: most clients have sent already.
+    pub fn insert(&mut self, index: u32, stream: Stream) {
+        let position = index as usize;
+        if position >= self.sockets.len() {
+            self.sockets.resize_with(position + 1, || None);
+        }
+        let waker = Waker::from(Arc::new(Place { index, list: Arc::clone(&self.ready) }));
+        let socket = Socket { stream, waker, is_reading: true, awaits_write: false };
+        if let Some(place) = self.sockets.get_mut(position) {
+            *place = Some(Box::new(socket));
+        }
+        self.ready.push(index);
+    }
+
+    /// Moves the ready places to `into`.
+    pub fn take_ready(&self, into: &mut Vec<u32>) {
+        into.append(&mut self.ready.places.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Puts a place into the list for the next turn.
+    pub fn look_again(&self, index: u32) {
+        self.ready.push(index);
+    }
+
+    /// Reads once. After a short read Tokio knows that the socket is empty, so asking again costs no call.
+    pub fn read(&mut self, index: u32, scratch: &mut [u8]) -> Read {
+        let Some(socket) = self.get(index) else { return Read::Nothing };
+        if !socket.is_reading {
+            return Read::Nothing;
+        }
+        let mut context = Context::from_waker(&socket.waker);
+        let mut buffer = ReadBuf::new(scratch);
+        match socket.stream.poll_read(&mut context, &mut buffer) {
+            Poll::Pending => Read::Nothing,
+            Poll::Ready(Err(_)) => Read::Ended,
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => Read::Ended,
+            Poll::Ready(Ok(())) => Read::Bytes(buffer.filled().len()),
+        }
+    }
+
+    /// Registers for the next readiness; a socket that is ready already comes back next turn.
+    pub fn watch(&mut self, index: u32) {
+        let Some(socket) = self.get(index) else { return };
+        let mut context = Context::from_waker(&socket.waker);
+        if socket.is_reading && socket.stream.poll_read_ready(&mut context).is_ready() {
+            self.ready.push(index);
+        }
+    }
+
+    /// Whether a socket that was full takes bytes again.
+    pub fn became_writable(&mut self, index: u32) -> bool {
+        let Some(socket) = self.get(index) else { return false };
+        if !socket.awaits_write {
+            return false;
+        }
+        let mut context = Context::from_waker(&socket.waker);
+        let is_writable = socket.stream.poll_write_ready(&mut context).is_ready();
+        socket.awaits_write = !is_writable;
+        is_writable
+    }
+
+    fn get(&mut self, index: u32) -> Option<&mut Socket> {
+        self.sockets.get_mut(index as usize)?.as_deref_mut()
+    }
+}
+
+impl Wire for Sockets {
+    fn write(&mut self, index: u32, slices: &[IoSlice<'_>]) -> Wrote {
+        let Some(socket) = self.get(index) else { return Wrote::Failed };
+        let mut context = Context::from_waker(&socket.waker);
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let wrote = match slices {
+            // A plain write is cheaper than a vectored one of a single part.
+            [slice] => socket.stream.poll_write(&mut context, slice),
+            slices => socket.stream.poll_write_vectored(&mut context, slices),
+        };
+        match wrote {
+            Poll::Pending => {
+                socket.awaits_write = true;
+                Wrote::Blocked
+            }
+            Poll::Ready(Err(_)) => Wrote::Failed,
+            Poll::Ready(Ok(count)) => {
+                if count < offered {
+                    socket.awaits_write = true;
+                    if socket.stream.poll_write_ready(&mut context).is_ready() {
+                        self.ready.push(index);
+                    }
+                }
+                Wrote::Took(count)
+            }
+        }
+    }
+
+    fn shut_down(&mut self, index: u32) {
+        if let Some(socket) = self.get(index) {
+            // Fails only when the peer has ended already, which reading will tell.
+            let _ = socket.stream.shut_down();
+        }
+    }
+
+    fn set_reading(&mut self, index: u32, reading: bool) {
+        let Some(socket) = self.get(index) else { return };
+        let starts = reading && !socket.is_reading;
+        socket.is_reading = reading;
+        if starts {
+            self.ready.push(index);
+        }
+    }
+
+    fn release(&mut self, index: u32, reset: bool) {
+        let Some(socket) = self.sockets.get_mut(index as usize).and_then(Option::take) else { return };
+        if reset {
+            // A linger of zero turns the close into RST. Where that fails the close is orderly, which is no harm.
+            let _ = socket.stream.set_linger(Some(Duration::ZERO));
+        }
+    }
+}
+
+/// Tokio's two stream types behind one face.
+impl Stream {
+    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        use tokio::io::AsyncRead;
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+
+    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_read_ready(context),
+            Self::Unix(stream) => stream.poll_read_ready(context),
+        }
+    }
+
+    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(context),
+            Self::Unix(stream) => stream.poll_write_ready(context),
+        }
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        use tokio::io::AsyncWrite;
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        use tokio::io::AsyncWrite;
+        match self {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+}
