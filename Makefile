@@ -75,7 +75,7 @@ test-rust: build ## the Rust tests
 test-loom: build ## the interleavings of the mailboxes, by loom
 	@echo "== loom"
 	CARGO_TARGET_DIR='$(RUST_TARGET)/loom' RUSTFLAGS='--cfg loom' \
-		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
 		cargo test --release -p streamconductor-core -p streamconductor-net --lib loom
 
 test-python: build test-tools system-packages $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
@@ -143,7 +143,7 @@ wheel: $(STAMPS)/build-requirements | cargo ## build the abi3 wheel into dist/ a
 	@$(VENV)/bin/maturin build --release --out dist --interpreter $(VENV_PYTHON)
 	@place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
 		echo "== installing $$(ls dist/*.whl) into a clean environment"; \
-		'$(PYTHON)' -m venv "$$place/venv"; \
+		$(VENV_PYTHON) -m venv "$$place/venv"; \
 		"$$place/venv/bin/python" -m pip install --quiet --disable-pip-version-check dist/*.whl; \
 		cd "$$place"; "$$place/venv/bin/python" -I '$(CURDIR)/tests/wheel_check.py'
 
@@ -156,5 +156,5 @@ lock: $(STAMPS)/venv ## pin requirements/*.in anew, with hashes, into requiremen
 
 clean: ## remove everything that was built or installed here
 	rm -rf $(VENV) target dist tests/node/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find python tests bench examples -name __pycache__ -prune -exec rm -rf {} +
+	find $(wildcard python tests bench examples) -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/streamconductor/_core*.so

@@ -1,5 +1,69 @@
-"""Conduct WebSocket streams from a Python backend to browsers."""
+"""Conducts real-time WebSocket streams from a Python backend to browsers.
 
-from streamconductor._core import __version__
+Start with `Server`, `Config` and `run`; see the README for a first program.
+"""
 
-__all__ = ["__version__"]
+from ._core import Request, __version__
+from .admission import Accept, Reject
+from .close import CloseCode
+from .config import Config
+from .connection import Backpressure, Closed, Connection, State
+from .errors import (
+    BindError,
+    ConfigError,
+    ConfigWarning,
+    ConnectionClosed,
+    ConnectionClosedError,
+    ConnectionClosedOK,
+    ForkedProcess,
+    Full,
+    InvalidMessage,
+    MessageRefused,
+    MessageTooBig,
+    NotRunning,
+    Overloaded,
+    StreamConductorError,
+    UnsupportedEventLoop,
+    WrongMessageType,
+    WrongThread,
+)
+from .feed import Feed
+from .health import Health
+from .policy import ConnectionInfo, PoolPolicy, PoolSnapshot
+from .server import Server
+
+__all__ = [
+    "Accept",
+    "Backpressure",
+    "BindError",
+    "CloseCode",
+    "Closed",
+    "Config",
+    "ConfigError",
+    "ConfigWarning",
+    "Connection",
+    "ConnectionClosed",
+    "ConnectionClosedError",
+    "ConnectionClosedOK",
+    "ConnectionInfo",
+    "Feed",
+    "ForkedProcess",
+    "Full",
+    "Health",
+    "InvalidMessage",
+    "MessageRefused",
+    "MessageTooBig",
+    "NotRunning",
+    "Overloaded",
+    "PoolPolicy",
+    "PoolSnapshot",
+    "Reject",
+    "Request",
+    "Server",
+    "State",
+    "StreamConductorError",
+    "UnsupportedEventLoop",
+    "WrongMessageType",
+    "WrongThread",
+    "__version__",
+]

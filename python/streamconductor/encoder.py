@@ -73,9 +73,9 @@ def _engine(payload: object) -> bytes:
     if msgspec is not None and isinstance(payload, msgspec.Struct):
         return bytes(msgspec.json.encode(payload, enc_hook=_plain))
     if orjson is not None:
-        # Passing these through sends them to `_plain`: one shape for dates, dataclasses and subclasses.
+        # Passing these through sends them to `_plain`: one shape for dates and dataclasses.
         passed = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
-        return bytes(orjson.dumps(payload, default=_plain, option=passed | orjson.OPT_PASSTHROUGH_SUBCLASS))
+        return bytes(orjson.dumps(payload, default=_plain, option=passed))
     return to_json(payload, inf_nan_mode="constants", bytes_mode="base64", fallback=_foreign)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 __all__ = ["available_cores", "available_memory"]
@@ -83,9 +83,9 @@ def _words(path: Path) -> list[str]:
 
 
 def _host_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    # Absent where processes cannot be bound to cores, as on macOS and Windows.
+    bound: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    return len(bound(0)) if bound is not None else os.cpu_count() or 1
 
 
 def _host_memory() -> int:

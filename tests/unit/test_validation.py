@@ -79,10 +79,11 @@ def test_the_reason_names_the_field_and_keeps_what_was_sent_to_itself() -> None:
     assert "hunter2" not in caught.value.reason
 
 
-def test_a_long_reason_is_cut_between_characters() -> None:
+@pytest.mark.parametrize("start", ["", "x"])
+def test_a_long_reason_is_cut_between_characters(start: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
-        Validator(dict[str, int]).validate('{"' + "ü" * 200 + '": "x"}')
-    assert caught.value.reason.startswith("invalid message: ü")
+        Validator(dict[str, int]).validate('{"' + start + "ü" * 200 + '": "x"}')
+    assert caught.value.reason.startswith(f"invalid message: {start}ü")
     assert MAX_REASON - 1 <= len(caught.value.reason.encode()) <= MAX_REASON
 
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::ledger::{Ledger, Owner};
 use crate::lifecycle::Public;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
@@ -48,8 +49,9 @@ impl Level {
 }
 
 /// What Python and the shard both see of one connection. Any method may be called from any thread.
-#[derive(Debug)]
 pub struct Gauge {
+    /// What Python has not taken is real memory: charged as it comes, released as it goes.
+    ledger: Ledger,
     outbound: Level,
     inbound: Level,
     dropped: AtomicU64,
@@ -57,9 +59,11 @@ pub struct Gauge {
     state: AtomicU8,
 }
 
-impl Default for Gauge {
-    fn default() -> Self {
+impl Gauge {
+    /// Nothing is pending and nothing has come.
+    pub fn new(ledger: &Ledger) -> Self {
         Self {
+            ledger: ledger.clone(),
             outbound: Level(AtomicU64::new(0)),
             inbound: Level(AtomicU64::new(0)),
             dropped: AtomicU64::new(0),
@@ -107,6 +111,7 @@ impl Gauge {
     /// Resume command, which is sure to come.
     #[must_use = "true means that reading must pause"]
     pub fn arrived(&self, bytes: usize, max_inbound: usize) -> bool {
+        self.ledger.shift(Owner::Inbound, 0, bytes);
         self.inbound.add(bytes);
         self.inbound.flag_above(max_inbound.saturating_sub(1))
     }
@@ -115,7 +120,21 @@ impl Gauge {
     /// remains; the caller must send one Resume command.
     #[must_use = "true is a Resume command that is owed to the shard"]
     pub fn taken(&self, bytes: usize, max_inbound: usize) -> bool {
+        self.ledger.shift(Owner::Inbound, bytes, 0);
         self.inbound.subtract(bytes, max_inbound / 2)
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        // Messages that nobody took go with the last holder.
+        self.ledger.shift(Owner::Inbound, self.inbound(), 0);
+    }
+}
+
+impl std::fmt::Debug for Gauge {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Gauge").field("buffered", &self.buffered()).field("inbound", &self.inbound()).finish_non_exhaustive()
     }
 }
 
@@ -164,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_sender_above_high_water_is_owed_one_wake_at_low_water() {
-        let gauge = Gauge::default();
+        let gauge = Gauge::new(&Ledger::new(1_000_000));
         assert_eq!(gauge.sent(100), 100);
         assert!(!gauge.must_wait(100), "at high water nobody waits");
         gauge.sent(1);
@@ -178,7 +197,7 @@ mod tests {
 
     #[test]
     fn reading_pauses_at_the_maximum_and_resumes_once_at_half() {
-        let gauge = Gauge::default();
+        let gauge = Gauge::new(&Ledger::new(1_000_000));
         assert!(!gauge.arrived(9, 10));
         assert!(gauge.arrived(1, 10));
         assert!(!gauge.taken(4, 10));
@@ -189,7 +208,7 @@ mod tests {
 
     #[test]
     fn readings_come_back() {
-        let gauge = Gauge::default();
+        let gauge = Gauge::new(&Ledger::new(1_000_000));
         assert_eq!((gauge.latency(), gauge.state()), (None, Public::Connecting));
         gauge.set_latency(Duration::from_secs(100_000));
         assert_eq!(gauge.latency(), Some(Duration::from_micros(u64::from(u32::MAX - 1))));
@@ -210,7 +229,7 @@ mod loom_tests {
     #[test]
     fn no_wake_is_lost() {
         explore(|| {
-            let gauge = Arc::new(Gauge::default());
+            let gauge = Arc::new(Gauge::new(&Ledger::new(1_000_000)));
             gauge.sent(4);
             let shard = {
                 let gauge = gauge.clone();
@@ -225,15 +244,14 @@ mod loom_tests {
     #[test]
     fn no_resume_is_lost() {
         explore(|| {
-            let gauge = Arc::new(Gauge::default());
-            assert!(!gauge.arrived(2, 4));
+            let gauge = Arc::new(Gauge::new(&Ledger::new(1_000_000)));
+            assert!(!gauge.arrived(3, 4));
             let python = {
                 let gauge = gauge.clone();
-                loom::thread::spawn(move || usize::from(gauge.taken(2, 4)))
+                loom::thread::spawn(move || usize::from(gauge.taken(3, 4)))
             };
-            let paused = gauge.arrived(2, 4);
-            let mut resumes = python.join().unwrap();
-            resumes += usize::from(gauge.taken(2, 4));
+            let paused = gauge.arrived(1, 4);
+            let resumes = python.join().unwrap();
             assert_eq!(resumes, usize::from(paused), "each pause is answered by exactly one resume");
         });
     }

@@ -66,7 +66,7 @@ pub struct Stats {
     pub sending: Flow,
     /// Of those, written to sockets.
     pub written: Flow,
-    /// Dropped by policy, in the order disconnect, drop_oldest, drop_newest, conflate.
+    /// Dropped by policy, in the order of [`Overflow`](crate::config::Overflow).
     pub dropped: [Flow; 4],
     /// Discarded because the connection ended.
     pub discarded: Flow,
@@ -131,7 +131,7 @@ impl Histogram {
     /// Upper bound in seconds (`None`: no bound) and count of each bucket.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<f64>, u64)> + '_ {
         self.buckets.iter().enumerate().map(|(bucket, count)| {
-            let bound = (bucket + 1 < Self::BUCKETS).then(|| (64_u64 << bucket) as f64 / 1e6);
+            let bound = (bucket + 1 < Self::BUCKETS).then(|| f64::from(64_u32 << bucket) / 1e6);
             (bound, *count)
         })
     }

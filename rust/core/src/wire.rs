@@ -19,7 +19,7 @@ pub trait Wire {
     /// Writes the slices in order, as far as the socket takes them.
     fn write(&mut self, index: u32, slices: &[IoSlice<'_>]) -> Wrote;
 
-    /// Ends our direction (FIN, after close_notify on TLS). Nothing is written afterwards.
+    /// Ends our direction (FIN, after `close_notify` on TLS). Nothing is written afterwards.
     fn shut_down(&mut self, index: u32);
 
     /// Starts or stops reading. While stopped the driver calls neither `bytes` nor `ended`.

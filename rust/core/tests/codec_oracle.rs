@@ -145,13 +145,13 @@ fn raw_frame(masked: bool) -> impl Strategy<Value = Vec<u8>> {
             let length = payload.len();
             let mut out = vec![u8::from(is_final) << 7 | reserved << 4 | opcode];
             if width == 127 {
-                out.push(mask_bit | 127);
+                out.push(mask_bit + 127);
                 out.extend_from_slice(&(length as u64).to_be_bytes());
             } else if width == 126 || length > 125 {
-                out.push(mask_bit | 126);
+                out.push(mask_bit + 126);
                 out.extend_from_slice(&(length as u16).to_be_bytes());
             } else {
-                out.push(mask_bit | length as u8);
+                out.push(mask_bit + length as u8);
             }
             if masked {
                 out.extend_from_slice(&key);

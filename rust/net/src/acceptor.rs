@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::size_of;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use streamconductor_core::pool::{AddressCount, PendingPlace, Pool};
@@ -70,15 +72,16 @@ impl Acceptor {
     /// Accepts until told to stop.
     pub async fn run(mut self) {
         let stop = Arc::clone(&self.stop);
-        let stopped = stop.notified();
-        tokio::pin!(stopped);
-        loop {
-            tokio::select! {
-                biased;
-                () = &mut stopped => return,
-                () = self.round() => {}
+        let mut stopped = pin!(stop.notified());
+        let mut rounds = pin!(self.round());
+        std::future::poll_fn(|context| {
+            if stopped.as_mut().poll(context).is_ready() {
+                Poll::Ready(())
+            } else {
+                rounds.as_mut().poll(context)
             }
-        }
+        })
+        .await;
     }
 
     async fn round(&mut self) {

@@ -21,6 +21,8 @@ pub mod doorbell;
 #[cfg(not(loom))]
 mod driver;
 #[cfg(not(loom))]
+pub use driver::weight as driver_weight;
+#[cfg(not(loom))]
 pub mod front;
 #[cfg(not(loom))]
 mod inbox;

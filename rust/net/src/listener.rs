@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,7 +78,10 @@ impl Listener {
 
     /// Lets the current runtime drive it.
     pub fn drive(self) -> io::Result<AsyncFd<Self>> {
-        AsyncFd::with_interest(self, tokio::io::Interest::READABLE)
+        // SAFETY: both `AsFd` and `AsRawFd` name the descriptor that `socket` owns; it is opened before the
+        // registration, never replaced, and closed only when `self` is dropped, after the deregistration.
+        let driven = unsafe { AsyncFd::register_with_interest(self, tokio::io::Interest::READABLE) };
+        driven.map_err(io::Error::from)
     }
 
     /// Accepts one socket and says who it is.
@@ -88,9 +92,16 @@ impl Listener {
     }
 }
 
-impl std::os::fd::AsRawFd for Listener {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+// Both name the one descriptor that the socket owns for as long as the listener lives.
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -1,6 +1,11 @@
 //! Receives batches from any number of threads · hands them, in order, to the one reader that it wakes ·
 //! owns the queue, its byte bound and the two promises that no wake and no sign of room is lost.
 
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::PoisonError;
@@ -141,23 +146,38 @@ impl<T, W: Wake> Mailbox<T, W> {
         }
         {
             let mut state = self.lock();
-            match class {
-                Class::Ordinary if bytes > self.limit.saturating_sub(state.held) => {
-                    state.refused += 1;
-                    return Err(Full { bytes, held: state.held, limit: self.limit });
-                }
-                Class::Ordinary => state.held += bytes,
-                Class::Reserved => state.reserved += bytes,
-            }
+            state.admit(bytes, class, self.limit)?;
             state.batches.push_back(Batch { items: batch.len(), bytes, class });
             state.items.extend(batch.drain(..));
             state.recharge();
         }
+        self.rouse();
+        Ok(())
+    }
+
+    /// Appends one item and leaves the reader asleep: [`Mailbox::ring`] must follow. For producers that wake
+    /// once for many items; a reader that is awake anyway may take it before.
+    pub fn post(&self, item: T, bytes: usize, class: Class) -> Result<(), Full> {
+        let mut state = self.lock();
+        state.admit(bytes, class, self.limit)?;
+        state.batches.push_back(Batch { items: 1, bytes, class });
+        state.items.push_back(item);
+        state.recharge();
+        Ok(())
+    }
+
+    /// Wakes the reader if it sleeps and something is there.
+    pub fn ring(&self) {
+        if !self.is_empty() {
+            self.rouse();
+        }
+    }
+
+    fn rouse(&self) {
         if !self.awake.swap(true, AcqRel) {
             self.wakes.fetch_add(1, Relaxed);
             self.wake.wake();
         }
-        Ok(())
     }
 
     /// Whether a producer that can wait should: more than half of the limit is used. If so, the drain that
@@ -214,6 +234,19 @@ impl<T, W: Wake> Mailbox<T, W> {
 }
 
 impl<T> State<T> {
+    /// Counts bytes that come, or refuses them.
+    fn admit(&mut self, bytes: usize, class: Class, limit: usize) -> Result<(), Full> {
+        match class {
+            Class::Ordinary if bytes > limit.saturating_sub(self.held) => {
+                self.refused += 1;
+                return Err(Full { bytes, held: self.held, limit });
+            }
+            Class::Ordinary => self.held += bytes,
+            Class::Reserved => self.reserved += bytes,
+        }
+        Ok(())
+    }
+
     /// Gives back the bytes of the batches whose last item is among the `count` that were taken.
     fn take_off(&mut self, mut count: usize) {
         while let Some(batch) = self.batches.front_mut() {
@@ -237,156 +270,5 @@ impl<T> State<T> {
 
     fn recharge(&mut self) {
         self.charge.resize(self.held + self.reserved);
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    struct Silent;
-
-    impl Wake for Silent {
-        fn wake(&self) {}
-    }
-
-    fn mailbox(ledger: &Ledger) -> Mailbox<u32, Silent> {
-        Mailbox::new(10, ledger, Silent)
-    }
-
-    #[test]
-    fn one_wake_per_sleep_and_order_is_kept() {
-        let mailbox = mailbox(&Ledger::new(1_000));
-        let mut into = Vec::new();
-        mailbox.append(&mut vec![1, 2], 2, Class::Ordinary).unwrap();
-        mailbox.append(&mut vec![3], 1, Class::Reserved).unwrap();
-        assert_eq!(mailbox.status().wakes, 1);
-        assert_eq!(mailbox.drain(&mut into, 2), Drained { more: true, room: false });
-        mailbox.append(&mut vec![4], 1, Class::Ordinary).unwrap();
-        assert_eq!(mailbox.status().wakes, 1, "the reader comes back by itself");
-        assert_eq!(mailbox.drain(&mut into, 9), Drained { more: false, room: false });
-        assert_eq!(into, [1, 2, 3, 4]);
-        mailbox.append(&mut Vec::new(), 0, Class::Ordinary).unwrap();
-        assert_eq!(mailbox.status().wakes, 1, "nothing came");
-        mailbox.append(&mut vec![5], 1, Class::Ordinary).unwrap();
-        assert_eq!(mailbox.status().wakes, 2);
-    }
-
-    #[test]
-    fn a_batch_is_appended_whole_or_refused_whole_and_the_reserve_is_never_refused() {
-        let ledger = Ledger::new(1_000);
-        let mailbox = mailbox(&ledger);
-        let mut into = Vec::new();
-        mailbox.append(&mut vec![1, 2], 6, Class::Ordinary).unwrap();
-        mailbox.append(&mut vec![3], 50, Class::Reserved).unwrap();
-        let mut batch = vec![4, 5];
-        let full = mailbox.append(&mut batch, 5, Class::Ordinary).unwrap_err();
-        assert_eq!(full, Full { bytes: 5, held: 6, limit: 10 });
-        assert_eq!(batch, [4, 5], "the caller keeps what was refused");
-        mailbox.append(&mut batch, 4, Class::Ordinary).unwrap();
-        assert!(batch.is_empty());
-        let status = mailbox.status();
-        assert_eq!((status.held, status.reserved, status.items, status.refused), (10, 50, 5, 1));
-        assert_eq!(ledger.held_by(Owner::Mailboxes), 60);
-        let _ = mailbox.drain(&mut into, 1);
-        assert_eq!(mailbox.status().held, 10, "half a batch gives nothing back");
-        let _ = mailbox.drain(&mut into, 2);
-        assert_eq!((mailbox.status().held, mailbox.status().reserved), (4, 0));
-        assert_eq!(ledger.used(), 4);
-        drop(mailbox);
-        assert_eq!(ledger.used(), 0, "what was never read is given back too");
-    }
-
-    #[test]
-    fn room_is_told_once_at_half() {
-        let mailbox = mailbox(&Ledger::new(1_000));
-        let mut into = Vec::new();
-        mailbox.append(&mut vec![1], 5, Class::Ordinary).unwrap();
-        assert!(!mailbox.must_wait(), "at half there is room");
-        mailbox.append(&mut vec![2], 1, Class::Ordinary).unwrap();
-        mailbox.append(&mut vec![3], 3, Class::Ordinary).unwrap();
-        assert!(mailbox.must_wait());
-        assert_eq!(mailbox.drain(&mut into, 1), Drained { more: true, room: true });
-        assert_eq!(mailbox.drain(&mut into, 1), Drained { more: true, room: false });
-    }
-
-    #[test]
-    fn a_burst_leaves_no_storage_behind() {
-        let mailbox = Mailbox::new(usize::MAX, &Ledger::new(1_000), Silent);
-        let mut into = Vec::new();
-        mailbox.append(&mut vec![0; 100_000], 1, Class::Ordinary).unwrap();
-        let _ = mailbox.drain(&mut into, usize::MAX);
-        assert!(mailbox.lock().items.capacity() < 2 * KEPT);
-    }
-}
-
-#[cfg(all(test, loom))]
-mod loom_tests {
-    use super::*;
-    use loom::sync::{Arc, Notify};
-    use loom::thread;
-
-    impl Wake for Arc<Notify> {
-        fn wake(&self) {
-            self.notify();
-        }
-    }
-
-    fn explore(body: impl Fn() + Sync + Send + 'static) {
-        let mut builder = loom::model::Builder::new();
-        builder.preemption_bound = Some(3);
-        builder.check(body);
-    }
-
-    /// Reads as a shard does: sleeps until woken, comes back by itself while more remains. A lost wake is a
-    /// deadlock, which loom reports.
-    fn read(mailbox: &Mailbox<u32, Arc<Notify>>, expected: usize) -> (Vec<u32>, usize) {
-        let (mut into, mut rooms) = (Vec::new(), 0);
-        while into.len() < expected {
-            mailbox.wake.wait();
-            while {
-                let drained = mailbox.drain(&mut into, 1);
-                rooms += usize::from(drained.room);
-                drained.more
-            } {}
-        }
-        (into, rooms)
-    }
-
-    #[test]
-    fn no_wake_is_lost() {
-        explore(|| {
-            let mailbox = Arc::new(Mailbox::new(10, &Ledger::new(100), Arc::new(Notify::new())));
-            let producers: Vec<_> = [1, 2]
-                .map(|item| {
-                    let mailbox = mailbox.clone();
-                    thread::spawn(move || mailbox.append(&mut vec![item], 1, Class::Ordinary).unwrap())
-                })
-                .into();
-            let (mut read, _) = read(&mailbox, 2);
-            read.sort_unstable();
-            assert_eq!(read, [1, 2]);
-            for producer in producers {
-                producer.join().unwrap();
-            }
-        });
-    }
-
-    #[test]
-    fn no_sign_of_room_is_lost() {
-        explore(|| {
-            let mailbox = Arc::new(Mailbox::new(4, &Ledger::new(100), Arc::new(Notify::new())));
-            let producer = {
-                let mailbox = mailbox.clone();
-                thread::spawn(move || {
-                    mailbox.append(&mut vec![1], 2, Class::Ordinary).unwrap();
-                    mailbox.append(&mut vec![2], 2, Class::Ordinary).unwrap();
-                    mailbox.must_wait()
-                })
-            };
-            let (read, rooms) = read(&mailbox, 2);
-            assert_eq!(read, [1, 2]);
-            assert_eq!(rooms, usize::from(producer.join().unwrap()), "each asking is answered once");
-        });
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -39,6 +39,25 @@ pub struct Readiness {
     beat_interval: Duration,
     stall_limit: Mutex<Option<Duration>>,
     checks: Mutex<BTreeMap<String, Verdict>>,
+    seen: Mutex<Change>,
+}
+
+/// The last change of the degradation level that somebody saw.
+struct Change {
+    level: &'static str,
+    at: Timestamp,
+    reason: Option<String>,
+}
+
+/// The degradation level, for how long it has stood, and what brought it about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Degradation {
+    /// `normal`, `refusing`, `shedding` or `draining`.
+    pub name: &'static str,
+    /// For how long; a change is seen by the next beat, report or reading, and counts from there.
+    pub since_seconds: f64,
+    /// Why, as it stood at the change; `None` when normal.
+    pub reason: Option<String>,
 }
 
 /// What `/readyz` says.
@@ -84,12 +103,14 @@ impl Readiness {
             beat_interval,
             stall_limit: Mutex::new(stall_limit),
             checks: Mutex::default(),
+            seen: Mutex::new(Change { level: "normal", at: now, reason: None }),
         }
     }
 
     /// The application's loop runs.
     pub fn beat(&self) {
         self.beat.store(self.clock.now().as_micros(), Ordering::Relaxed);
+        drop(self.see());
     }
 
     /// For how long it has not run, beyond the interval between two beats.
@@ -111,6 +132,7 @@ impl Readiness {
     /// The server shuts down from now on.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Release);
+        drop(self.see());
     }
 
     /// Whether it shuts down.
@@ -135,17 +157,41 @@ impl Readiness {
         }
     }
 
+    /// The degradation level with its history.
+    pub fn degradation(&self) -> Degradation {
+        let seen = self.see();
+        Degradation {
+            name: seen.level,
+            since_seconds: self.clock.now().since(seen.at).as_secs_f64(),
+            reason: seen.reason.clone(),
+        }
+    }
+
+    /// Levels are computed, not announced: whoever looks notes a change.
+    fn see(&self) -> MutexGuard<'_, Change> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = self.level();
+        if seen.level != level {
+            let reason = if level == "draining" { self.draining() } else { self.over_budget() };
+            *seen = Change { level, at: self.clock.now(), reason };
+        }
+        seen
+    }
+
+    fn draining(&self) -> Option<String> {
+        self.is_draining().then(|| "the server is shutting down".to_owned())
+    }
+
+    fn over_budget(&self) -> Option<String> {
+        let (used, budget) = (self.ledger.used(), self.ledger.budget());
+        (self.ledger.level() >= Level::Refusing)
+            .then(|| format!("memory budget: {used} of {budget} bytes used"))
+    }
+
     /// The whole report.
     pub fn report(&self) -> Report {
-        let mut reasons = Vec::new();
-        let level = self.level();
-        if self.is_draining() {
-            reasons.push("the server is shutting down".to_owned());
-        }
-        if self.ledger.level() >= Level::Refusing {
-            let (used, budget) = (self.ledger.used(), self.ledger.budget());
-            reasons.push(format!("memory budget: {used} of {budget} bytes used"));
-        }
+        let level = self.see().level;
+        let mut reasons: Vec<String> = self.draining().into_iter().chain(self.over_budget()).collect();
         let stalled = self.stalled();
         let limit = *self.stall_limit.lock().unwrap_or_else(PoisonError::into_inner);
         let is_stalled = limit.is_some_and(|limit| stalled > limit);
@@ -234,5 +280,24 @@ mod tests {
         let (draining, _) = readiness(1_000);
         draining.drain();
         assert_eq!((draining.report().ready, draining.report().level), (false, "draining"));
+    }
+
+    #[test]
+    fn the_level_says_why_it_changed_and_since_when() {
+        let (readiness, ledger) = readiness(1_000);
+        let normal = readiness.degradation();
+        assert_eq!((normal.name, normal.reason), ("normal", None));
+        let mut charge = ledger.charge(streamconductor_core::ledger::Owner::Rings, 800);
+        readiness.beat();
+        while readiness.clock.now().since(readiness.see().at) < Duration::from_millis(1) {}
+        charge.resize(850);
+        let refusing = readiness.degradation();
+        assert_eq!(refusing.name, "refusing");
+        assert_eq!(refusing.reason.as_deref(), Some("memory budget: 800 of 1000 bytes used"));
+        assert!(refusing.since_seconds >= 0.001, "counted from the beat, as the level stayed the same");
+        charge.resize(0);
+        assert_eq!(readiness.degradation().reason, None);
+        readiness.drain();
+        assert_eq!(readiness.degradation().reason.as_deref(), Some("the server is shutting down"));
     }
 }

@@ -253,6 +253,21 @@ impl Server {
         }
     }
 
+    /// Puts one command into a shard's mailbox and leaves the shard asleep: [`Server::ring`] must follow.
+    pub fn post(&self, shard: usize, command: Command, bytes: usize, class: Class) -> Result<(), Full> {
+        match self.inboxes.get(shard) {
+            Some(inbox) => inbox.commands.post(command, bytes, class),
+            None => Ok(()),
+        }
+    }
+
+    /// Wakes a shard that has commands.
+    pub fn ring(&self, shard: usize) {
+        if let Some(inbox) = self.inboxes.get(shard) {
+            inbox.commands.ring();
+        }
+    }
+
     /// Hands over one command that is never refused.
     pub fn tell(&self, shard: usize, command: Command) {
         let bytes = driver::weight(&command);

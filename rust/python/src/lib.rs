@@ -1,6 +1,15 @@
 //! The extension module `streamconductor._core`: receives calls from the Python package · hands them to
 //! `streamconductor-net` · owns the list of what Python sees, and nothing else.
 
+mod bridge;
+mod connection;
+mod convert;
+mod error;
+mod link;
+mod request;
+mod server;
+mod settings;
+
 use pyo3::prelude::*;
 
 #[cfg(feature = "mimalloc")]
@@ -11,6 +20,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 // `gil_used`: free-threaded interpreters keep their lock for this module until it is audited for running without.
 #[pymodule(gil_used = true)]
 mod _core {
+    #[pymodule_export]
+    use crate::bridge::Ticket;
+    #[pymodule_export]
+    use crate::connection::ConnectionHandle;
+    #[pymodule_export]
+    use crate::convert::{lifecycle_table, state_names};
+    #[pymodule_export]
+    use crate::request::Request;
+    #[pymodule_export]
+    use crate::server::Server;
+
     /// The version of the package, of the wheel and of all crates: there is one.
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python code looks for")]

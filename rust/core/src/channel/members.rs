@@ -68,11 +68,9 @@ impl Members {
             return;
         }
         self.holes = 0;
-        let mut place = 0;
         self.places.retain(|connection| *connection != HOLE);
-        for connection in &self.places {
-            moved(Moved { connection: *connection, place });
-            place += 1;
+        for (place, connection) in self.places.iter().enumerate() {
+            moved(Moved { connection: *connection, place: place as u32 });
         }
     }
 

@@ -99,6 +99,11 @@ impl Registry {
         self.fallback = policy;
     }
 
+    /// The policy of channels without a pattern.
+    pub fn fallback(&self) -> Policy {
+        self.fallback
+    }
+
     /// The channel, if anybody is subscribed or about to be.
     pub fn find(&self, name: &str) -> Option<&Arc<Channel>> {
         self.channels.get(name).filter(|channel| channel.subscribers() > 0)

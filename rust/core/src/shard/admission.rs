@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
+use crate::gauge::Gauge;
 use crate::handshake::{Refusal, switching_protocols};
 use crate::id::ConnectionId;
 use crate::lifecycle::{Event as Happened, State};
+use crate::pool::{PendingPlace, Slot};
 use crate::shard::Shard;
-use crate::shard::command::{Admission, Refused};
+use crate::shard::command::{Admission, Forward, Refused};
 use crate::shard::connection::{Holds, Identity};
 use crate::shard::event::{Event, Opening};
 use crate::stats::Outcome;
@@ -39,7 +41,7 @@ impl<W: Wire> Shard<W> {
                 subprotocol: None,
                 headers: crate::handshake::ResponseHeaders::default(),
                 victim: None,
-                gauge: None,
+                subscribe: Vec::new(),
             };
             self.admit(Box::new(admission), now);
         }
@@ -71,13 +73,18 @@ impl<W: Wire> Shard<W> {
     pub(super) fn vacated(
         &mut self,
         newcomer: ConnectionId,
-        slot: Option<crate::pool::Slot>,
+        slot: Option<Slot>,
+        place: Option<PendingPlace>,
         now: Timestamp,
     ) {
         // Gone meanwhile: dropping the slot gives it back.
         let Some(index) = self.admitting(newcomer) else { return };
         let Some(connection) = self.places.get_mut(index) else { return };
-        let Some(slot) = slot else {
+        if let Some(place) = place {
+            connection.holds = Holds::Place(place);
+        }
+        // The victim may have gone by itself, and its slot with it.
+        let Some(slot) = slot.or_else(|| self.shared.pool.take_slot()) else {
             return self.refuse_full(index, "all connections are taken, and nobody leaves for this one", now);
         };
         if matches!(connection.holds, Holds::Slot(_)) {
@@ -102,11 +109,11 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Writes the 101; from here on there are frames.
-    fn open(&mut self, index: u32, admission: Admission, now: Timestamp) {
+    fn open(&mut self, index: u32, mut admission: Admission, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         let Some(opening) = connection.opening.take() else { return };
         let Some(request) = &opening.request else { return };
-        let subprotocol = admission.subprotocol.or(opening.subprotocol);
+        let subprotocol = admission.subprotocol.take().or(opening.subprotocol);
         let answer = match switching_protocols(request, subprotocol.as_deref(), &admission.headers) {
             Ok(answer) => answer,
             Err(error) => {
@@ -125,7 +132,7 @@ impl<W: Wire> Shard<W> {
         }
         self.count_handshake(Outcome::Accepted);
         self.apply(index, Happened::Admitted);
-        let user = admission.user.map(|user| {
+        let user = admission.user.take().map(|user| {
             let place = self.by_user.entry(Arc::clone(&user)).or_default().join(index);
             (user, place)
         });
@@ -144,10 +151,18 @@ impl<W: Wire> Shard<W> {
             priority: admission.priority,
             route,
         }));
-        if let Some(gauge) = admission.gauge {
+        let is_held = self.shared.site.routes.get(route).is_some_and(|route| route.held);
+        connection.gauge = is_held.then(|| Arc::new(Gauge::new(&self.shared.ledger)));
+        if let Some(gauge) = &connection.gauge {
             gauge.set_state(connection.state.public());
-            connection.gauge = Some(gauge);
         }
+        let opened = Opening {
+            connection: id,
+            subprotocol,
+            user: connection.user(),
+            route,
+            gauge: connection.gauge.clone(),
+        };
         let key = self.eviction_key(index);
         if let Some(key) = key {
             self.eviction.insert(index, id.generation(), key);
@@ -155,19 +170,30 @@ impl<W: Wire> Shard<W> {
         self.arm(index);
         let is_known = self.places.get(index).is_some_and(|connection| connection.known.is_some());
         if is_known {
-            self.events.push(Event::Opened(Box::new(Opening { connection: id, subprotocol })));
+            self.events.push(Event::Opened(Box::new(opened)));
+        }
+        for channel in std::mem::take(&mut admission.subscribe) {
+            if channel.home() == self.number {
+                self.subscribe(id, channel, None, now);
+            } else {
+                self.forwards.push((channel.home(), Forward::Subscribe { connection: id, channel }));
+            }
         }
     }
 }
 
 /// Spreads the first pings over the second half of the interval, so that a burst of newcomers does not
 /// become a burst of pings for ever; never later than one interval, which the promise counts on.
-fn first_ping(id: ConnectionId, now: Timestamp, interval: Option<std::time::Duration>) -> Timestamp {
+pub(super) fn first_ping(
+    id: ConnectionId,
+    now: Timestamp,
+    interval: Option<std::time::Duration>,
+) -> Timestamp {
     match interval {
         None => Timestamp::NEVER,
         Some(interval) => {
-            let spread = id.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56;
-            now + interval / 2 + interval.mul_f64(spread as f64 / 512.0)
+            let spread = (id.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u32;
+            now + interval / 2 + interval.saturating_mul(spread) / 512
         }
     }
 }

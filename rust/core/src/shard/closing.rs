@@ -2,9 +2,10 @@
 //! from open to the last trace.
 
 use crate::close::{CloseCode, Ending};
-use crate::codec::close_frame;
+use crate::codec::{Codec, Role, close_frame};
 use crate::ledger::Owner;
-use crate::lifecycle::{Event as Happened, State};
+use crate::lifecycle::{Event as Happened, Public, State};
+use crate::pool::{PendingPlace, Slot};
 use crate::shard::Shard;
 use crate::shard::connection::{Connection, Holds};
 use crate::shard::event::{Closed, Event};
@@ -33,10 +34,7 @@ impl<W: Wire> Shard<W> {
     /// The peer's Close: it is answered, unless ours was first, and then writing is shut.
     pub(super) fn peer_closed(&mut self, index: u32, ending: Ending, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        if connection.peer_closed {
-            return;
-        }
-        connection.peer_closed = true;
+        connection.reading.is_over = true;
         match connection.state {
             State::Closing => self.shut(index, now),
             state if state.is_open() => {
@@ -51,6 +49,17 @@ impl<W: Wire> Shard<W> {
         }
     }
 
+    /// The peer broke the protocol. Its frames cannot be told apart any more, so no Close of it is waited for:
+    /// the socket is shut as soon as it has ours (RFC 6455 §7.1.7).
+    pub(super) fn undecodable(&mut self, index: u32, ending: Ending, now: Timestamp) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        connection.reading.is_over = true;
+        if connection.state == State::Closing {
+            return self.shut(index, now);
+        }
+        self.close(index, ending, now);
+    }
+
     fn start_close(&mut self, index: u32, frame: &[u8], flush: bool, now: Timestamp) {
         self.apply(index, Happened::CloseQueued);
         self.leave_all(index);
@@ -61,8 +70,9 @@ impl<W: Wire> Shard<W> {
         // Whatever waited for the application's room is of no interest any more, but the peer's Close is.
         connection.reading.inbound_full = false;
         connection.reading.rate_until = None;
-        connection.unread = Vec::new();
+        let mut unread = std::mem::take(&mut connection.unread);
         self.count_discarded(index, discarded);
+        self.frames(index, &mut unread, now);
         self.settle_reading(index, now);
         self.settle_inbound(index);
         self.settle_outbound(index, now);
@@ -77,12 +87,12 @@ impl<W: Wire> Shard<W> {
             return;
         }
         self.apply(index, Happened::CloseSent);
-        if self.places.get(index).is_some_and(|connection| connection.peer_closed) {
+        if self.places.get(index).is_some_and(|connection| connection.reading.is_over) {
             self.shut(index, now);
         }
     }
 
-    /// Both Closes are exchanged: the server ends the TCP connection first (RFC 6455 §7.1.1).
+    /// Our Close is out and nothing more is awaited: the server ends the TCP connection first (RFC 6455 §7.1.1).
     fn shut(&mut self, index: u32, now: Timestamp) {
         self.settle_end(index, now);
         self.apply(index, Happened::WritingShut);
@@ -92,25 +102,34 @@ impl<W: Wire> Shard<W> {
     /// The socket ended by itself.
     pub(super) fn lost(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        match connection.state {
-            State::Head | State::Tls | State::Pending => self.count_handshake(Outcome::Aborted),
-            State::Admitting => {
-                self.count_handshake(Outcome::Aborted);
-                self.withdraw(index);
-            }
-            state if state.is_open() => connection.ending = Some(Box::new(Ending::TransportLost)),
-            _ => {}
+        if connection.state.is_open() {
+            connection.ending = Some(Box::new(Ending::TransportLost));
         }
+        self.abort_handshake(index);
         self.vanish(index, Happened::SocketEnded, now);
+    }
+
+    /// Counts a handshake that comes to no end, if it is under way.
+    pub(super) fn abort_handshake(&mut self, index: u32) {
+        if self.places.get(index).is_some_and(|connection| connection.state.public() == Public::Connecting) {
+            self.count_handshake(Outcome::Aborted);
+            self.withdraw(index);
+        }
     }
 
     /// Chosen to make room: Close goes out if the socket takes it at once, else the socket is reset. Hands
     /// out the slot; in exchange the socket lingers on the newcomer's pending place, if there is one.
-    pub(super) fn evict(&mut self, index: u32, ending: Ending, now: Timestamp) -> Option<crate::pool::Slot> {
-        let connection = self.places.get_mut(index)?;
-        if !matches!(connection.holds, Holds::Slot(_)) {
-            return None;
-        }
+    pub(super) fn evict(
+        &mut self,
+        index: u32,
+        ending: Ending,
+        place: Option<PendingPlace>,
+        now: Timestamp,
+    ) -> Option<Slot> {
+        let connection = self.places.get_mut(index).filter(|one| matches!(one.holds, Holds::Slot(_)))?;
+        // Taken out first: whatever the socket does below, the slot is the newcomer's.
+        let holds = std::mem::replace(&mut connection.holds, place.map_or(Holds::Nothing, Holds::Place));
+        let Holds::Slot(slot) = holds else { return None };
         let frame = close_frame(Some(ending.code()), &ending.reason(), None);
         if connection.ending.is_none() {
             connection.ending = Some(Box::new(ending));
@@ -122,23 +141,13 @@ impl<W: Wire> Shard<W> {
         self.leave_all(index);
         self.leave_indices(index);
         self.flush(index, now);
-        let connection = self.places.get_mut(index)?;
-        let took_close = !connection.ring.wants_write();
-        let slot = match std::mem::replace(&mut connection.holds, Holds::Nothing) {
-            Holds::Slot(slot) => Some(slot),
-            other => {
-                connection.holds = other;
-                None
-            }
-        };
-        self.settle_end(index, now);
-        if took_close {
-            self.apply(index, Happened::WritingShut);
-            self.start_linger(index, now);
-        } else {
-            self.vanish(index, Happened::Reset, now);
+        match self.places.get(index).map(|connection| connection.ring.wants_write()) {
+            Some(false) => self.shut(index, now),
+            Some(true) => self.vanish(index, Happened::Reset, now),
+            // The socket turned out to be broken.
+            None => {}
         }
-        slot
+        Some(slot)
     }
 
     /// Removes every trace of a connection and lets its socket go.
@@ -157,6 +166,8 @@ impl<W: Wire> Shard<W> {
         self.leave_indices(index);
         let Some(connection) = self.places.get_mut(index) else { return };
         let discarded = connection.ring.discard_all();
+        // What is left of a message would wait, uncharged, until the socket has lingered.
+        connection.codec = Codec::new(Role::Server);
         let (ring, inbound) = std::mem::take(&mut connection.charged);
         connection.unread = Vec::new();
         connection.address_place = None;
@@ -175,7 +186,7 @@ impl<W: Wire> Shard<W> {
         }
         *self.stats.codes.entry(closed.code.0).or_default() += 1;
         if let Some(gauge) = &connection.gauge {
-            gauge.set_state(crate::lifecycle::Public::Closed);
+            gauge.set_state(Public::Closed);
         }
         if closed.known.is_some() {
             self.events.push(Event::Closed(Box::new(closed)));

@@ -11,7 +11,7 @@ use crate::config::Limits;
 use crate::gauge::Gauge;
 use crate::handshake::ResponseHeaders;
 use crate::id::ConnectionId;
-use crate::pool::Slot;
+use crate::pool::{PendingPlace, Slot};
 use crate::ring::Chunk;
 use crate::shard::view::ConnectionView;
 use crate::stats::Stats;
@@ -126,8 +126,16 @@ pub struct Admission {
     pub headers: ResponseHeaders,
     /// The victim that a pool policy chose.
     pub victim: Option<ConnectionId>,
-    /// The numbers the application reads, when it holds the connection.
-    pub gauge: Option<Arc<Gauge>>,
+    /// Channels to join, each counted by `Registry::join`; counted back if it does not come to that.
+    pub subscribe: Vec<Arc<Channel>>,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        for channel in &self.subscribe {
+            channel.leave();
+        }
+    }
 }
 
 /// A negative verdict of `on_connect`.
@@ -190,6 +198,13 @@ pub enum Forward {
         /// A frame that precedes every publication.
         first: Option<Bytes>,
     },
+    /// To the home: a connection of the sending shard joins.
+    Subscribe {
+        /// Who.
+        connection: ConnectionId,
+        /// To what.
+        channel: Arc<Channel>,
+    },
     /// A leave, ordered by the home.
     Leave {
         /// Who.
@@ -204,14 +219,10 @@ pub enum Forward {
     },
     /// Evict this connection and pass its slot to the newcomer.
     Evict {
-        /// Who leaves.
-        victim: ConnectionId,
-        /// Who waits for the slot.
-        newcomer: ConnectionId,
-        /// The newcomer's priority, for the order `priority`.
-        priority: i64,
-        /// Whether a pool policy named the victim; if that one is gone, nobody leaves in its stead.
-        is_named: bool,
+        /// Who is to leave for whom.
+        wanted: Wanted,
+        /// The newcomer's pending place, on which the victim's socket lingers.
+        place: Option<PendingPlace>,
     },
     /// The answer: the slot is the newcomer's, or there was nobody to evict.
     Vacated {
@@ -219,5 +230,20 @@ pub enum Forward {
         newcomer: ConnectionId,
         /// The slot, if there is one.
         slot: Option<Slot>,
+        /// The newcomer's own pending place, when nobody needed it.
+        place: Option<PendingPlace>,
     },
+}
+
+/// Who is to leave for whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Who leaves.
+    pub victim: ConnectionId,
+    /// Who waits for the slot.
+    pub newcomer: ConnectionId,
+    /// The newcomer's priority, for the order `priority`.
+    pub priority: i64,
+    /// Whether a pool policy named the victim; if that one is gone, nobody leaves in its stead.
+    pub is_named: bool,
 }

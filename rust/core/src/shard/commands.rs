@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use crate::channel::Members;
 use crate::close::Ending;
 use crate::config::Limits;
 use crate::shard::Shard;
+use crate::shard::admission::first_ping;
 use crate::shard::command::{Command, Filter, Forward};
 use crate::shard::view::ConnectionView;
 use crate::time::Timestamp;
@@ -17,10 +19,10 @@ impl<W: Wire> Shard<W> {
         match command {
             Command::Send { connection, frame, awaited } => match self.places.find(connection) {
                 Some(index) if self.is_open(index) => self.push_frame(index, frame, awaited, now),
-                _ => self.count_unsent(&frame),
+                index => self.count_unsent(index, &frame),
             },
             Command::Publish { channel, kind, payload, key } => {
-                self.publish(&channel, kind, &payload, key, now)
+                self.publish(&channel, kind, &payload, key, now);
             }
             Command::Resume { connection } => {
                 if let Some(index) = self.places.find(connection) {
@@ -31,12 +33,12 @@ impl<W: Wire> Shard<W> {
                 }
             }
             Command::Subscribe { connection, channel, first } => {
-                self.subscribe(connection, channel, first, now)
+                self.subscribe(connection, channel, first, now);
             }
             Command::Unsubscribe { connection, channel } => self.unsubscribe(connection, channel, now),
             Command::Admit(admission) => self.admit(admission, now),
             Command::Refuse(refused) => self.refuse_admission(*refused, now),
-            Command::Broadcast(broadcast) => self.broadcast(*broadcast, now),
+            Command::Broadcast(broadcast) => self.broadcast(&broadcast, now),
             Command::Close { connection, ending } => {
                 if let Some(index) = self.places.find(connection) {
                     self.close(index, *ending, now);
@@ -45,14 +47,14 @@ impl<W: Wire> Shard<W> {
                 }
             }
             Command::Disconnect { user, reason } => {
-                let all: Vec<u32> = self.by_user.get(&user).into_iter().flat_map(|all| all.iter()).collect();
+                let all: Vec<u32> = self.by_user.get(&user).into_iter().flat_map(Members::iter).collect();
                 for index in all {
                     self.close(index, Ending::Disconnected { reason: reason.to_string() }, now);
                 }
             }
             Command::Hold { connection, gauge } => self.hold(connection, gauge, now),
             Command::List { filter, answer } => answer(self.list(&filter, now)),
-            Command::Reconfigure(limits) => self.reconfigure(limits),
+            Command::Reconfigure(limits) => self.reconfigure(limits, now),
             Command::Depart { until } => self.depart(until, now),
             Command::Abandon => self.abandon(now),
             Command::Reclaim => self.reclaim(now),
@@ -66,12 +68,11 @@ impl<W: Wire> Shard<W> {
         match forward {
             Forward::Publications(chunk) => self.fan_out(chunk),
             Forward::Join { connection, channel, first } => self.join(connection, channel, first, now),
+            Forward::Subscribe { connection, channel } => self.subscribe(connection, channel, None, now),
             Forward::Leave { connection, channel } => self.leave(connection, &channel, now),
             Forward::Left { channel } => self.member_left(from, &channel),
-            Forward::Evict { victim, newcomer, priority, is_named } => {
-                self.evict_for(victim, newcomer, priority, is_named, now);
-            }
-            Forward::Vacated { newcomer, slot } => self.vacated(newcomer, slot, now),
+            Forward::Evict { wanted, place } => self.evict_for(&wanted, place, now),
+            Forward::Vacated { newcomer, slot, place } => self.vacated(newcomer, slot, place, now),
         }
     }
 
@@ -81,7 +82,7 @@ impl<W: Wire> Shard<W> {
 
     /// The application takes hold of a connection that it did not know so far.
     fn hold(&mut self, id: crate::id::ConnectionId, gauge: Arc<crate::gauge::Gauge>, now: Timestamp) {
-        let known = self.take_known(true).flatten();
+        let known = self.take_known();
         let Some(connection) = self.places.find(id).and_then(|index| self.places.get_mut(index)) else {
             gauge.set_state(crate::lifecycle::Public::Closed);
             return;
@@ -95,8 +96,9 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    fn reconfigure(&mut self, limits: Arc<Limits>) {
+    fn reconfigure(&mut self, limits: Arc<Limits>, now: Timestamp) {
         let reorders = limits.eviction != self.limits.eviction;
+        let before = self.limits.ping_interval;
         self.codec_limits = (&*limits).into();
         self.limits = limits;
         if reorders {
@@ -104,6 +106,14 @@ impl<W: Wire> Shard<W> {
         }
         let all: Vec<u32> = self.places.iter().map(|connection| connection.id.index()).collect();
         for index in all {
+            if before != self.limits.ping_interval
+                && let Some(connection) = self.places.get_mut(index)
+            {
+                // A ping that is due sooner stays so; none waits longer than the new interval.
+                let first = first_ping(connection.id, now, self.limits.ping_interval);
+                let due = before.map_or(Timestamp::NEVER, |_| connection.heartbeat.next_ping);
+                connection.heartbeat.next_ping = first.min(due);
+            }
             self.arm(index);
         }
     }
@@ -115,11 +125,9 @@ impl<W: Wire> Shard<W> {
         }
         // The narrowest index leads; the others are compared.
         let indices: Vec<u32> = match (&filter.user, filter.channel, &filter.path) {
-            (Some(user), _, _) => self.by_user.get(user).into_iter().flat_map(|all| all.iter()).collect(),
-            (_, Some(channel), _) => {
-                self.members.get(&channel).into_iter().flat_map(|all| all.iter()).collect()
-            }
-            (_, _, Some(path)) => self.by_path.get(path).into_iter().flat_map(|all| all.iter()).collect(),
+            (Some(user), _, _) => self.by_user.get(user).into_iter().flat_map(Members::iter).collect(),
+            (_, Some(channel), _) => self.members.get(&channel).into_iter().flat_map(Members::iter).collect(),
+            (_, _, Some(path)) => self.by_path.get(path).into_iter().flat_map(Members::iter).collect(),
             _ => self.places.iter().map(|connection| connection.id.index()).collect(),
         };
         self.views(indices.into_iter(), filter, now)

@@ -28,7 +28,7 @@ pub struct Peer {
     /// Its address; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
     /// How many connections its address has, when that is limited.
-    pub count: Option<Arc<AddressCount>>,
+    pub count: Option<AddressCount>,
 }
 
 /// What the connection takes from the pool.
@@ -71,8 +71,6 @@ pub struct Connection {
     pub is_backlogged: bool,
     /// Why it ends, once that is decided.
     pub ending: Option<Box<Ending>>,
-    /// The peer's Close has come.
-    pub peer_closed: bool,
     /// Set while the application knows it and must be told of the ending, once.
     pub known: Option<Known>,
     /// Real bytes that the ledger has for this connection: (ring, inbound).
@@ -100,6 +98,8 @@ pub struct Reading {
     pub rate_until: Option<Timestamp>,
     /// What the wire was last told.
     pub is_stopped: bool,
+    /// The peer's Close has come, or something that cannot be decoded: nothing counts any more.
+    pub is_over: bool,
     /// When reading last resumed: silence before that is our own doing.
     pub resumed_at: Timestamp,
 }
@@ -127,7 +127,7 @@ pub struct Heartbeat {
     pub next_ping: Timestamp,
     /// The payload of the last ping.
     pub number: u64,
-    /// When the last ping was queued.
+    /// When the last ping was queued; never, once its pong has come.
     pub queued_at: Timestamp,
     /// Queued, but not yet taken by the kernel.
     pub is_queued: bool,
@@ -180,6 +180,13 @@ pub struct Pressure {
     pub is_due: bool,
 }
 
+impl Pressure {
+    /// When the application may be told again: once a second at most.
+    pub fn due_at(&self) -> Timestamp {
+        self.last_event.map_or(Timestamp::ZERO, |at| at + Duration::from_secs(1))
+    }
+}
+
 impl Connection {
     /// A socket that has just been accepted and holds a pending place.
     pub fn accepted(id: ConnectionId, peer: Peer, place: PendingPlace, now: Timestamp) -> Self {
@@ -201,7 +208,7 @@ impl Connection {
             unread: Vec::new(),
             reading: Reading::default(),
             clocks: Clocks { accepted: now, last_byte: now, last_message: now, ..Clocks::default() },
-            heartbeat: Heartbeat::default(),
+            heartbeat: Heartbeat { queued_at: Timestamp::NEVER, ..Heartbeat::default() },
             traffic: Traffic::default(),
             identity: None,
             gauge: None,
@@ -210,11 +217,15 @@ impl Connection {
             is_blocked: false,
             is_backlogged: false,
             ending: None,
-            peer_closed: false,
             known: None,
             charged: (0, 0),
             pressure: None,
         }
+    }
+
+    /// The user that `on_connect` named.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.identity.as_ref().and_then(|identity| identity.user.clone())
     }
 
     /// Applies a lifecycle event. False: the table has no such row, and nothing changed.
@@ -272,7 +283,7 @@ impl Connection {
         if let Some(pressure) = &self.pressure
             && pressure.is_due
         {
-            consider(pressure.last_event.map_or(Timestamp::ZERO, |at| at + Duration::from_secs(1)));
+            consider(pressure.due_at());
         }
         next
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::close::{CloseCode, Ending};
 use crate::codec::{Control, control_frame};
-use crate::handshake::{Refusal, refusal_response};
+use crate::handshake::Refusal;
 use crate::lifecycle::{Event as Happened, State};
 use crate::shard::Shard;
 use crate::shard::connection::Connection;
@@ -30,37 +30,20 @@ impl<W: Wire> Shard<W> {
 
     fn expire(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        match connection.state {
-            State::Pending | State::Tls | State::Head => {
-                if connection.clocks.accepted + self.limits.open_timeout <= now {
-                    return self.head_too_late(index, now);
-                }
-            }
-            State::Admitting => {
-                if connection.clocks.accepted + self.limits.open_timeout <= now {
-                    self.count_handshake(Outcome::TimedOut);
-                    self.withdraw(index);
+        if connection.state.is_open() {
+            self.expire_open(index, now);
+        } else if connection.next_deadline(&self.limits) <= now {
+            // There is one deadline in each of these states, and each ends it.
+            return match connection.state {
+                State::Pending | State::Tls | State::Head => self.head_too_late(index, now),
+                State::Admitting => {
                     let reason = "on_connect gave no verdict within open_timeout";
                     let refusal = Refusal::new(503, reason).retry_after(self.shared.site.retry_after);
-                    return self.refuse_late(index, &refusal, now);
+                    self.refuse(index, &refusal, Outcome::TimedOut, now);
                 }
-            }
-            State::Lingering => {
-                if connection.clocks.closing + crate::shard::connection::LINGER <= now {
-                    return self.vanish(index, Happened::SocketEnded, now);
-                }
-            }
-            State::Draining | State::Closing | State::Evicting => {
-                if connection.clocks.closing + self.limits.close_timeout <= now {
-                    if connection.ending.is_none() {
-                        connection.ending =
-                            Some(Box::new(Ending::CloseTimeout { limit: self.limits.close_timeout }));
-                    }
-                    return self.vanish(index, Happened::Reset, now);
-                }
-            }
-            State::Flowing | State::Backpressured => self.expire_open(index, now),
-            _ => {}
+                State::Lingering => self.vanish(index, Happened::SocketEnded, now),
+                _ => self.close_too_late(index, now),
+            };
         }
         self.arm(index);
     }
@@ -68,22 +51,26 @@ impl<W: Wire> Shard<W> {
     /// Nothing, or half a head, came in time. Who sent something is told why (408); who did not just ends.
     fn head_too_late(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get(index) else { return };
-        let has_begun = connection.opening.as_ref().is_some_and(|opening| opening.reader.buffered() > 0);
-        self.count_handshake(Outcome::TimedOut);
-        if has_begun {
+        if connection.opening.as_ref().is_some_and(|opening| opening.reader.buffered() > 0) {
             let refusal = Refusal::new(408, "no complete request head within open_timeout");
-            self.refuse_late(index, &refusal, now);
+            self.refuse(index, &refusal, Outcome::TimedOut, now);
         } else {
+            self.count_handshake(Outcome::TimedOut);
             self.vanish(index, Happened::Reset, now);
         }
     }
 
-    /// The deadline is over: the answer is written and the socket let go, without a second of lingering.
-    fn refuse_late(&mut self, index: u32, refusal: &Refusal, now: Timestamp) {
-        let answer = refusal_response(refusal, false);
-        self.wire.write(index, &[std::io::IoSlice::new(&answer)]);
-        self.apply(index, Happened::Refused);
-        self.start_linger(index, now);
+    /// The peer did not answer our Close, or its socket did not even take it.
+    fn close_too_late(&mut self, index: u32, now: Timestamp) {
+        if let Some(connection) = self.places.get_mut(index)
+            && let Some(ending) = &mut connection.ending
+            && matches!(**ending, Ending::Closed { .. })
+        {
+            // The application asked for a closing handshake and did not get it. Every other ending says more
+            // than that, and stays.
+            **ending = Ending::CloseTimeout { limit: self.limits.close_timeout };
+        }
+        self.vanish(index, Happened::Reset, now);
     }
 
     fn expire_open(&mut self, index: u32, now: Timestamp) {
@@ -92,7 +79,9 @@ impl<W: Wire> Shard<W> {
             connection.reading.rate_until = None;
             self.resume(index, now);
         }
-        let Some(connection) = self.places.get_mut(index) else { return };
+        let Some(connection) = self.places.get(index).filter(|connection| connection.state.is_open()) else {
+            return;
+        };
         let reads_paused = self.reads_paused;
         let resumed_at = self.reads_resumed_at;
         if let Some(ending) = overdue(connection, &self.limits, reads_paused, resumed_at, now) {
@@ -146,8 +135,7 @@ impl<W: Wire> Shard<W> {
     fn notify_pressure(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         let Some(pressure) = &mut connection.pressure else { return };
-        let is_free = pressure.last_event.is_none_or(|at| at + Duration::from_secs(1) <= now);
-        if pressure.is_due && is_free {
+        if pressure.is_due && pressure.due_at() <= now {
             let event = Event::Backpressure {
                 connection: connection.id,
                 above: pressure.is_above,

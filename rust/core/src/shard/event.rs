@@ -1,12 +1,14 @@
 //! Receives nothing itself · names everything that a shard tells the application · owns that vocabulary.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::close::{By, CloseCode};
 use crate::codec::Kind;
+use crate::gauge::Gauge;
 use crate::handshake::{Parameters, Request};
 use crate::id::ConnectionId;
 use crate::known::Known;
@@ -87,6 +89,12 @@ pub struct Opening {
     pub connection: ConnectionId,
     /// The subprotocol that was selected.
     pub subprotocol: Option<String>,
+    /// The user that `on_connect` named.
+    pub user: Option<Arc<str>>,
+    /// The route's number.
+    pub route: usize,
+    /// The numbers that the application reads; `None` when the route's connections are not held.
+    pub gauge: Option<Arc<Gauge>>,
 }
 
 /// How a connection ended.
@@ -94,7 +102,8 @@ pub struct Opening {
 pub struct Closed {
     /// Its id.
     pub connection: ConnectionId,
-    /// The close code: what was received, else what was sent, else 1006.
+    /// The close code of whoever ended it: the peer's, ours, or 1006 where a closing handshake was due and
+    /// did not come about.
     pub code: CloseCode,
     /// The reason.
     pub reason: String,

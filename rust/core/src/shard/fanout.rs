@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Home};
+use crate::channel::{Channel, Members};
 use crate::codec::{Kind, encode_message};
 use crate::config::Overflow;
-use crate::id::ConnectionId;
 use crate::ledger::Owner;
 use crate::ring::{Chunk, ChunkBuilder};
 use crate::shard::Shard;
 use crate::shard::command::{Audience, Broadcast, Forward};
-use crate::shard::connection::Subscription;
 use crate::time::Timestamp;
 use crate::wire::Wire;
 
@@ -29,6 +27,14 @@ pub(super) struct FanOut {
     chunk: Arc<Chunk>,
     next: usize,
     end: usize,
+}
+
+impl FanOut {
+    /// The chunk, if it is of this channel and a subscriber at `place` is still to get it.
+    pub(super) fn owes(&self, channel: u64, place: usize) -> Option<Arc<Chunk>> {
+        (self.chunk.channel() == channel && (self.next..self.end).contains(&place))
+            .then(|| Arc::clone(&self.chunk))
+    }
 }
 
 impl<W: Wire> Shard<W> {
@@ -56,7 +62,7 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Seals a channel's open chunk and sends it to every shard that has subscribers.
-    fn seal(&mut self, id: u64, now: Timestamp) {
+    pub(super) fn seal(&mut self, id: u64, now: Timestamp) {
         let Some(home) = self.homes.get_mut(&id) else { return };
         let Some(chunk) = home.seal(&self.shared.ledger, now) else { return };
         for shard in home.destinations() {
@@ -137,145 +143,8 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// A join at the channel's home: everything published before it is sealed first, so that the newcomer
-    /// gets none of it and all that follows.
-    pub(super) fn subscribe(
-        &mut self,
-        connection: ConnectionId,
-        channel: Arc<Channel>,
-        first: Option<Bytes>,
-        now: Timestamp,
-    ) {
-        let id = channel.id();
-        self.seal(id, now);
-        let shards = self.shared.shards;
-        self.homes
-            .entry(id)
-            .or_insert_with(|| Home::new(Arc::clone(&channel), shards))
-            .joined(connection.shard());
-        if connection.shard() == self.number {
-            self.join(connection, channel, first, now);
-        } else {
-            self.forwards.push((connection.shard(), Forward::Join { connection, channel, first }));
-        }
-    }
-
-    /// A leave at the channel's home: what was published before it still reaches the leaver.
-    pub(super) fn unsubscribe(&mut self, connection: ConnectionId, channel: Arc<Channel>, now: Timestamp) {
-        self.seal(channel.id(), now);
-        if connection.shard() == self.number {
-            self.leave(connection, &channel, now);
-        } else {
-            self.forwards.push((connection.shard(), Forward::Leave { connection, channel }));
-        }
-    }
-
-    /// A join on the connection's shard.
-    pub(super) fn join(
-        &mut self,
-        connection: ConnectionId,
-        channel: Arc<Channel>,
-        first: Option<Bytes>,
-        now: Timestamp,
-    ) {
-        let Some(index) = self.places.find(connection) else { return self.left(channel) };
-        let Some(subscriber) = self.places.get_mut(index) else { return };
-        let is_known = subscriber.channels.iter().any(|one| one.channel.id() == channel.id());
-        let is_admissible = subscriber.state.is_open() && !is_known;
-        if let Some(frame) = first {
-            if subscriber.state.is_open() {
-                self.push_frame(index, frame, false, now);
-            } else {
-                self.count_unsent(&frame);
-            }
-        }
-        if !is_admissible {
-            return self.left(channel);
-        }
-        let place = self.members.entry(channel.id()).or_default().join(index);
-        if let Some(subscriber) = self.places.get_mut(index) {
-            subscriber.channels.push(Subscription { channel, place });
-        }
-    }
-
-    /// A leave on the connection's shard. What is on its way to it is pushed first: a leave ends a
-    /// subscription after the publications that precede it, not before.
-    pub(super) fn leave(&mut self, connection: ConnectionId, channel: &Arc<Channel>, now: Timestamp) {
-        let Some(index) = self.places.find(connection) else { return };
-        self.catch_up(index, channel.id(), now);
-        let Some(subscriber) = self.places.get_mut(index) else { return };
-        if let Some(at) = subscriber.channels.iter().position(|one| one.channel.id() == channel.id()) {
-            let subscription = subscriber.channels.swap_remove(at);
-            self.forget_member(&subscription);
-            self.left(subscription.channel);
-        }
-    }
-
-    /// Pushes the chunks that a fan-out would bring to this subscriber later.
-    fn catch_up(&mut self, index: u32, id: u64, now: Timestamp) {
-        let Some(place) = self
-            .places
-            .get(index)
-            .and_then(|connection| connection.channels.iter().find(|one| one.channel.id() == id))
-            .map(|subscription| subscription.place as usize)
-        else {
-            return;
-        };
-        let chunks: Vec<_> = self
-            .fan_outs
-            .iter()
-            .filter(|fan_out| fan_out.chunk.channel() == id && (fan_out.next..fan_out.end).contains(&place))
-            .map(|fan_out| Arc::clone(&fan_out.chunk))
-            .collect();
-        for chunk in chunks {
-            self.push_chunk(index, &chunk, now);
-        }
-    }
-
-    /// Ends all subscriptions of a connection that is leaving.
-    pub(super) fn leave_all(&mut self, index: u32) {
-        let Some(connection) = self.places.get_mut(index) else { return };
-        for subscription in std::mem::take(&mut connection.channels) {
-            self.forget_member(&subscription);
-            self.left(subscription.channel);
-        }
-    }
-
-    fn forget_member(&mut self, subscription: &Subscription) {
-        let id = subscription.channel.id();
-        let Some(members) = self.members.get_mut(&id) else { return };
-        let moved = members.leave(subscription.place);
-        if members.is_unused() {
-            self.members.remove(&id);
-        }
-        if let Some(moved) = moved
-            && let Some(connection) = self.places.get_mut(moved.connection)
-            && let Some(other) = connection.channels.iter_mut().find(|one| one.channel.id() == id)
-        {
-            other.place = moved.place;
-        }
-    }
-
-    /// Tells the channel's home that a subscription here ended.
-    fn left(&mut self, channel: Arc<Channel>) {
-        if channel.home() == self.number {
-            self.member_left(self.number, &channel);
-        } else {
-            self.forwards.push((channel.home(), Forward::Left { channel }));
-        }
-    }
-
-    /// At the home: a subscription on `shard` ended.
-    pub(super) fn member_left(&mut self, shard: usize, channel: &Arc<Channel>) {
-        if let Some(home) = self.homes.get_mut(&channel.id())
-            && home.left(shard)
-        {
-            self.homes.remove(&channel.id());
-        }
-    }
-
     /// One message to many, under the server's own overflow policy.
-    pub(super) fn broadcast(&mut self, broadcast: Broadcast, now: Timestamp) {
+    pub(super) fn broadcast(&mut self, broadcast: &Broadcast, now: Timestamp) {
         let mut builder = ChunkBuilder::new();
         builder.push_with(0, |bytes| encode_message(bytes, broadcast.kind, &broadcast.payload));
         let charge = self.shared.ledger.charge(Owner::Chunks, builder.real_bytes());
@@ -287,7 +156,7 @@ impl<W: Wire> Shard<W> {
         let chunk = builder.seal(0, overflow, None, now, Some(Box::new(charge)));
         let to: Vec<u32> = match &broadcast.to {
             Audience::Everyone => self.places.iter().map(|connection| connection.id.index()).collect(),
-            Audience::User(user) => self.by_user.get(user).into_iter().flat_map(|all| all.iter()).collect(),
+            Audience::User(user) => self.by_user.get(user).into_iter().flat_map(Members::iter).collect(),
             Audience::These(ids) => ids.iter().filter_map(|id| self.places.find(*id)).collect(),
         };
         for index in to {
@@ -300,9 +169,13 @@ impl<W: Wire> Shard<W> {
     }
 
     /// A message that found its connection closed: accepted and discarded in one.
-    pub(super) fn count_unsent(&mut self, frame: &Bytes) {
+    pub(super) fn count_unsent(&mut self, index: Option<u32>, frame: &Bytes) {
         self.stats.stale += 1;
         self.stats.sending.add(1, frame.len() as u64);
         self.stats.discarded.add(1, frame.len() as u64);
+        if let Some(index) = index {
+            // It is closing: the application counted the bytes when it handed them over.
+            self.gauge_written(index, frame.len());
+        }
     }
 }

@@ -28,11 +28,11 @@ impl<W: Wire> Shard<W> {
                 break;
             }
             let Some(connection) = self.places.get_mut(index) else { return };
-            if connection.peer_closed {
+            if connection.reading.is_over {
                 // RFC 6455 §5.5.1: nothing counts after the peer's Close.
                 return;
             }
-            if connection.is_paused() {
+            if connection.is_paused() && connection.state.is_open() {
                 // Between messages only: whatever follows the message that filled the bound waits here.
                 connection.unread.extend_from_slice(rest);
                 break;
@@ -41,14 +41,19 @@ impl<W: Wire> Shard<W> {
                 Ok(decoded) => decoded,
                 Err(violation) => {
                     let ending = Ending::Violation { code: violation.code, reason: violation.reason };
-                    return self.close(index, ending, now);
+                    return self.undecodable(index, ending, now);
                 }
             };
             rest = remaining;
             let Some(item) = item else { break };
+            if !connection.codec.is_mid_message() {
+                // The next message has a time of its own, even if it begins in the same read.
+                connection.clocks.message_began = None;
+            }
             match self.item(index, item, now) {
                 Then::GoOn => {}
-                Then::Fail(ending) => return self.close(index, ending, now),
+                // What follows is still decoded: the peer's Close may be among it.
+                Then::Fail(ending) => self.close(index, ending, now),
                 Then::PeerClosed(ending) => return self.peer_closed(index, ending, now),
             }
         }
@@ -71,8 +76,10 @@ impl<W: Wire> Shard<W> {
             }
             Item::Pong(payload) => {
                 let number = connection.heartbeat.number;
-                if *payload == number.to_be_bytes() && connection.heartbeat.queued_at < now {
+                if *payload == number.to_be_bytes() && connection.heartbeat.queued_at <= now {
                     let latency = now.since(connection.heartbeat.queued_at);
+                    // One round trip per ping: the same pong again would only count the peer's idling.
+                    connection.heartbeat.queued_at = Timestamp::NEVER;
                     if let Some(gauge) = &connection.gauge {
                         gauge.set_latency(latency);
                     }
@@ -122,13 +129,11 @@ impl<W: Wire> Shard<W> {
     /// Settles what a batch of input left behind: the pause, the deadline of an unfinished message, the ledger.
     fn after_input(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        if connection.codec.is_mid_message() {
-            if connection.clocks.message_began.is_none() {
-                connection.clocks.message_began = Some(now);
-                self.arm_by(index, now + self.limits.message_timeout);
-            }
-        } else {
+        if !connection.codec.is_mid_message() {
             connection.clocks.message_began = None;
+        } else if connection.clocks.message_began.is_none() {
+            connection.clocks.message_began = Some(now);
+            self.arm_by(index, now + self.limits.message_timeout);
         }
         self.settle_reading(index, now);
         self.settle_inbound(index);
@@ -197,6 +202,7 @@ fn count_frame(
     traffic.frames = traffic.frames.saturating_add(1);
     if let Some(limit) = limits.max_frame_rate
         && traffic.frames >= limit
+        && connection.state.is_open()
     {
         connection.reading.rate_until =
             Some(connection.clocks.rate_second + std::time::Duration::from_secs(1));

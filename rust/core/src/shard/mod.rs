@@ -11,6 +11,7 @@ pub mod command;
 mod commands;
 mod connection;
 mod deadlines;
+mod departure;
 pub mod event;
 mod fanout;
 mod inbound;
@@ -19,6 +20,7 @@ mod outbound;
 mod places;
 mod room;
 pub mod site;
+mod subscriptions;
 pub mod view;
 
 use std::collections::{HashMap, VecDeque};
@@ -41,10 +43,10 @@ use crate::wire::Wire;
 use command::Forward;
 use connection::Connection;
 pub use connection::Peer;
+use departure::Departures;
 use event::Event;
 use fanout::FanOut;
 use places::Places;
-use room::Departures;
 use site::Site;
 
 /// What all shards of a server share.
@@ -85,8 +87,8 @@ pub struct Shard<W: Wire> {
     fan_outs: VecDeque<FanOut>,
     /// Connections with something to write and a socket that may take it.
     dirty: VecDeque<u32>,
-    /// Connections whose pending bytes outlived a write.
-    backlogged: Vec<u32>,
+    /// Connections whose pending bytes outlived a write; by id, as a place may be given away meanwhile.
+    backlogged: Vec<ConnectionId>,
     by_user: HashMap<Arc<str>, Members>,
     by_path: HashMap<Arc<str>, Members>,
     eviction: EvictionOrder,
@@ -156,6 +158,7 @@ impl<W: Wire> Shard<W> {
         self.stats.accepted += 1;
         self.count_state(None, State::Pending);
         self.apply(id.index(), crate::lifecycle::Event::HeadExpected);
+        self.oldest_headless();
         self.headless.push_back(id);
         self.arm(id.index());
         id
@@ -206,7 +209,7 @@ impl<W: Wire> Shard<W> {
 
     /// When `tick` must be called at the latest; `None` while no deadline is armed.
     pub fn next_tick(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.departures.is_some() || self.pool_is_over() {
+        if self.departures.is_some() || self.reads_paused || self.pool_is_over() {
             return Some(now + self.tick);
         }
         self.wheel.next_tick(now)
@@ -258,8 +261,8 @@ impl<W: Wire> Shard<W> {
 
     /// A token for a connection that the application will be told of. `None`: it has not finished with as many
     /// as there may be connections, beside those that live.
-    fn take_known(&self, is_needed: bool) -> Option<Option<Known>> {
-        if is_needed { self.shared.known.take(2 * self.limits.max_connections).map(Some) } else { Some(None) }
+    fn take_known(&self) -> Option<Known> {
+        self.shared.known.take(2 * self.limits.max_connections)
     }
 
     /// Arms the wheel for the connection's next deadline.

@@ -7,7 +7,7 @@ use crate::handshake::{Refusal, Request, Upgrade, Verdict, judge, refusal_respon
 use crate::ledger::Level;
 use crate::lifecycle::Event as Happened;
 use crate::shard::Shard;
-use crate::shard::connection::{Connection, Holds, LINGER_BYTES};
+use crate::shard::connection::{Holds, LINGER_BYTES};
 use crate::shard::event::{Arrival, Event};
 use crate::stats::Outcome;
 use crate::time::Timestamp;
@@ -61,14 +61,12 @@ impl<W: Wire> Shard<W> {
         if limit.is_some()
             && let Some(count) = connection.peer.count.clone()
         {
-            match count.take(limit) {
-                Some(place) => connection.address_place = Some(place),
-                None => {
-                    let reason = "too many connections from this address (max_connections_per_address)";
-                    let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
-                    return self.refuse(index, &refusal, Outcome::Address, now);
-                }
-            }
+            let Some(place) = count.take(limit) else {
+                let reason = "too many connections from this address (max_connections_per_address)";
+                let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+                return self.refuse(index, &refusal, Outcome::Address, now);
+            };
+            connection.address_place = Some(place);
         }
         let slot = self.shared.pool.take_slot();
         let may_evict = self.may_evict();
@@ -77,7 +75,8 @@ impl<W: Wire> Shard<W> {
         }
         let site = Arc::clone(&self.shared.site);
         let is_held = site.routes.get(upgrade.route).is_some_and(|route| route.held);
-        let Some(known) = self.take_known(site.asks || is_held || site.reports_closes) else {
+        let known = (site.asks || is_held || site.reports_closes).then(|| self.take_known());
+        let Ok(known) = known.map_or(Ok(None), |known| known.map(Some).ok_or(())) else {
             return self.refuse_full(index, "the application has not finished with earlier connections", now);
         };
         self.apply(index, Happened::UpgradeRequested);
@@ -153,22 +152,30 @@ impl<W: Wire> Shard<W> {
         connection.opening = None;
         connection.clocks.closing = now;
         connection.address_place = None;
-        // The slot goes back only after a pending place was found: the socket must be counted somewhere.
+        let id = connection.id;
+        // The slot goes back only after writing was shut and a pending place was found: until then it is a
+        // connection, and afterwards the socket must be counted somewhere.
+        self.wire.shut_down(index);
         if !matches!(connection.holds, Holds::Place(_)) {
             connection.holds = match self.shared.pool.take_pending() {
                 Some(place) => Holds::Place(place),
                 None => Holds::Nothing,
             };
         }
-        let has_place = matches!(connection.holds, Holds::Place(_));
-        let id = connection.id;
-        self.wire.shut_down(index);
-        if has_place {
+        if matches!(connection.holds, Holds::Place(_)) {
+            self.forget_lingered();
             self.lingering.push_back(id);
             self.arm(index);
             self.wire.set_reading(index, true);
         } else {
             self.vanish(index, Happened::SocketEnded, now);
+        }
+    }
+
+    /// Takes those off the list that have gone. Nobody lingers for more than a second, so this keeps it short.
+    fn forget_lingered(&mut self) {
+        while self.lingering.front().is_some_and(|id| self.places.find(*id).is_none()) {
+            self.lingering.pop_front();
         }
     }
 
@@ -183,9 +190,7 @@ impl<W: Wire> Shard<W> {
 
     /// Frees one pending place: the oldest socket without a complete head, else the oldest that lingers.
     pub(super) fn reclaim(&mut self, now: Timestamp) {
-        let is_headless = |connection: &Connection| connection.state == crate::lifecycle::State::Head;
         if let Some(index) = self.oldest_headless().and_then(|id| self.places.find(id)) {
-            debug_assert!(self.places.get(index).is_some_and(is_headless));
             self.count_handshake(Outcome::Aborted);
             return self.vanish(index, Happened::Reset, now);
         }

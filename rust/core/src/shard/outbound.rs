@@ -9,9 +9,10 @@ use bytes::Bytes;
 use crate::close::Ending;
 use crate::config::Overflow;
 use crate::ledger::Owner;
-use crate::lifecycle::{Event as Happened, State};
+use crate::lifecycle::{Event as Happened, Public, State};
 use crate::ring::{Chunk, Pushed, Tally, Verdict};
 use crate::shard::Shard;
+use crate::shard::connection::Pressure;
 use crate::time::Timestamp;
 use crate::wire::{Wire, Wrote};
 
@@ -52,7 +53,7 @@ impl<W: Wire> Shard<W> {
 
     fn after_push(&mut self, index: u32, pushed: &Pushed, overflow: Overflow, now: Timestamp) {
         if pushed.dropped.messages > 0 {
-            self.count_dropped(index, pushed, overflow);
+            self.count_dropped(index, pushed, overflow, now);
         }
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.is_blocked {
@@ -62,7 +63,7 @@ impl<W: Wire> Shard<W> {
         self.settle_outbound(index, now);
     }
 
-    fn count_dropped(&mut self, index: u32, pushed: &Pushed, overflow: Overflow) {
+    fn count_dropped(&mut self, index: u32, pushed: &Pushed, overflow: Overflow, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         let dropped = pushed.dropped;
         if let Some(flow) = self.stats.dropped.get_mut(overflow as usize) {
@@ -72,12 +73,7 @@ impl<W: Wire> Shard<W> {
             gauge.add_dropped(dropped.messages);
         }
         self.gauge_written(index, dropped.bytes as usize);
-        let Some(connection) = self.places.get_mut(index) else { return };
-        if self.shared.site.reports_backpressure && connection.gauge.is_some() {
-            let pressure = connection.pressure.get_or_insert_default();
-            pressure.dropped += dropped.messages;
-            pressure.is_due = true;
-        }
+        self.note_pressure(index, now, |pressure| pressure.dropped += dropped.messages);
     }
 
     /// Puts a connection into the list of those that are written at the end of the turn.
@@ -133,6 +129,7 @@ impl<W: Wire> Shard<W> {
                         self.ping_taken(index, now);
                     }
                     if taken.close {
+                        self.settle_outbound(index, now);
                         return self.close_sent(index, now);
                     }
                 }
@@ -159,6 +156,7 @@ impl<W: Wire> Shard<W> {
         if let Some(connection) = self.places.get(index)
             && let Some(gauge) = &connection.gauge
             && gauge.settled(bytes, low_water)
+            && connection.state.public() != Public::Closed
         {
             self.events.push(crate::shard::event::Event::Writable { connection: connection.id });
         }
@@ -167,7 +165,8 @@ impl<W: Wire> Shard<W> {
     fn ping_taken(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         connection.heartbeat.is_queued = false;
-        connection.heartbeat.awaiting_since = Some(now);
+        // The first unanswered one counts: a later ping must not put the judgement off.
+        connection.heartbeat.awaiting_since.get_or_insert(now);
         let deadline = connection.heartbeat_deadline(&self.limits);
         self.arm_by(index, deadline);
     }
@@ -184,7 +183,7 @@ impl<W: Wire> Shard<W> {
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.ring.is_empty() && !connection.is_backlogged {
             connection.is_backlogged = true;
-            self.backlogged.push(index);
+            self.backlogged.push(connection.id);
         }
         let is_above = connection.ring.is_above();
         let crossed = match connection.state {
@@ -194,7 +193,7 @@ impl<W: Wire> Shard<W> {
         };
         if let Some(event) = crossed {
             self.apply(index, event);
-            self.note_crossing(index, is_above);
+            self.note_pressure(index, now, |pressure| pressure.is_above = is_above);
         }
         let Some(connection) = self.places.get(index) else { return };
         if connection.state.is_open() {
@@ -203,7 +202,8 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    fn note_crossing(&mut self, index: u32, is_above: bool) {
+    /// Remembers what `on_backpressure` is to be told, and sees to it that it is told at the next tick.
+    fn note_pressure(&mut self, index: u32, now: Timestamp, note: impl FnOnce(&mut Pressure)) {
         if !self.shared.site.reports_backpressure {
             return;
         }
@@ -211,21 +211,22 @@ impl<W: Wire> Shard<W> {
             && connection.gauge.is_some()
         {
             let pressure = connection.pressure.get_or_insert_default();
-            pressure.is_above = is_above;
+            note(pressure);
             pressure.is_due = true;
+            let at = pressure.due_at().max(now);
+            self.arm_by(index, at);
         }
     }
 
     /// Forgets the connections of the list whose bytes have all gone. Called once a tick.
     pub(super) fn sweep_backlogged(&mut self) {
         let places = &mut self.places;
-        self.backlogged.retain(|index| match places.get_mut(*index) {
-            Some(connection) if connection.ring.is_empty() => {
-                connection.is_backlogged = false;
-                false
-            }
-            Some(connection) => connection.is_backlogged,
-            None => false,
+        self.backlogged.retain(|id| {
+            let Some(connection) = places.find(*id).and_then(|index| places.get_mut(index)) else {
+                return false;
+            };
+            connection.is_backlogged = !connection.ring.is_empty();
+            connection.is_backlogged
         });
     }
 

@@ -7,7 +7,7 @@ use crate::shard::connection::Connection;
 /// command for the previous holder is recognised as stale.
 #[derive(Default)]
 pub struct Places {
-    places: Vec<Place>,
+    table: Vec<Place>,
     free: Vec<u32>,
     live: usize,
 }
@@ -23,12 +23,12 @@ impl Places {
     /// Puts a new connection, made for the id it will have, into a free place.
     pub fn insert(&mut self, shard: usize, make: impl FnOnce(ConnectionId) -> Connection) -> ConnectionId {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
-            (self.places.len() - 1) as u32
+            self.table.push(Place::default());
+            (self.table.len() - 1) as u32
         });
-        let generation = self.places.get(index as usize).map_or(0, |place| place.generation);
+        let generation = self.table.get(index as usize).map_or(0, |place| place.generation);
         let id = ConnectionId::new(shard as u8, index, generation);
-        if let Some(place) = self.places.get_mut(index as usize) {
+        if let Some(place) = self.table.get_mut(index as usize) {
             place.connection = Some(Box::new(make(id)));
             self.live += 1;
         }
@@ -37,7 +37,7 @@ impl Places {
 
     /// Takes a connection out; its place may be given away again.
     pub fn remove(&mut self, index: u32) -> Option<Box<Connection>> {
-        let place = self.places.get_mut(index as usize)?;
+        let place = self.table.get_mut(index as usize)?;
         let connection = place.connection.take()?;
         place.generation = (place.generation + 1) & 0x00FF_FFFF;
         self.free.push(index);
@@ -47,12 +47,12 @@ impl Places {
 
     /// The connection at a place.
     pub fn get(&self, index: u32) -> Option<&Connection> {
-        self.places.get(index as usize)?.connection.as_deref()
+        self.table.get(index as usize)?.connection.as_deref()
     }
 
     /// The connection at a place, to change.
     pub fn get_mut(&mut self, index: u32) -> Option<&mut Connection> {
-        self.places.get_mut(index as usize)?.connection.as_deref_mut()
+        self.table.get_mut(index as usize)?.connection.as_deref_mut()
     }
 
     /// The place of the connection with this very id; `None` when it has ended.
@@ -62,7 +62,7 @@ impl Places {
 
     /// All connections.
     pub fn iter(&self) -> impl Iterator<Item = &Connection> {
-        self.places.iter().filter_map(|place| place.connection.as_deref())
+        self.table.iter().filter_map(|place| place.connection.as_deref())
     }
 
     /// How many there are.

@@ -6,9 +6,9 @@ use crate::config::Eviction;
 use crate::eviction::{Key, Standing, Victim};
 use crate::id::ConnectionId;
 use crate::ledger::Level;
-use crate::pool::Candidate;
+use crate::pool::{Candidate, PendingPlace};
 use crate::shard::Shard;
-use crate::shard::command::Forward;
+use crate::shard::command::{Forward, Wanted};
 use crate::shard::connection::{Connection, Holds};
 use crate::time::Timestamp;
 use crate::wire::Wire;
@@ -16,15 +16,6 @@ use crate::wire::Wire;
 /// How many connections a shard ends in one tick because `max_connections` was lowered: about a hundred a
 /// second at the default tick of 50 ms.
 const EXCESS_PER_TICK: usize = 5;
-
-/// A shutdown that is under way: who is left, and by when.
-pub(super) struct Departures {
-    waiting: Vec<ConnectionId>,
-    total: usize,
-    started: Timestamp,
-    until: Timestamp,
-    is_told: bool,
-}
 
 impl<W: Wire> Shard<W> {
     /// Whether somebody may have to leave for a newcomer.
@@ -42,17 +33,27 @@ impl<W: Wire> Shard<W> {
         now: Timestamp,
     ) {
         if let Some(slot) = self.shared.pool.take_slot() {
-            return self.vacated(newcomer, Some(slot), now);
+            return self.vacated(newcomer, Some(slot), None, now);
         }
         let victim = named.or_else(|| self.first_to_leave(priority).map(|candidate| candidate.connection));
-        match victim {
-            None => self.vacated(newcomer, None, now),
-            Some(victim) if victim.shard() == self.number => {
-                self.evict_for(victim, newcomer, priority, named.is_some(), now)
-            }
-            Some(victim) => {
-                let forward = Forward::Evict { victim, newcomer, priority, is_named: named.is_some() };
-                self.forwards.push((victim.shard(), forward));
+        let Some(victim) = victim else { return self.vacated(newcomer, None, None, now) };
+        let wanted = Wanted { victim, newcomer, priority, is_named: named.is_some() };
+        let place = self.lend_place(newcomer);
+        if victim.shard() == self.number {
+            self.evict_for(&wanted, place, now);
+        } else {
+            self.forwards.push((victim.shard(), Forward::Evict { wanted, place }));
+        }
+    }
+
+    /// The newcomer's pending place goes to its victim, whose socket lingers on it.
+    fn lend_place(&mut self, newcomer: ConnectionId) -> Option<PendingPlace> {
+        let connection = self.places.find(newcomer).and_then(|index| self.places.get_mut(index))?;
+        match std::mem::replace(&mut connection.holds, Holds::Nothing) {
+            Holds::Place(place) => Some(place),
+            other => {
+                connection.holds = other;
+                None
             }
         }
     }
@@ -76,14 +77,8 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Evicts `victim`, or whoever leaves first here if it is gone, and passes the slot on.
-    pub(super) fn evict_for(
-        &mut self,
-        victim: ConnectionId,
-        newcomer: ConnectionId,
-        priority: i64,
-        is_named: bool,
-        now: Timestamp,
-    ) {
+    pub(super) fn evict_for(&mut self, wanted: &Wanted, place: Option<PendingPlace>, now: Timestamp) {
+        let Wanted { victim, newcomer, priority, is_named } = *wanted;
         let named = self.places.find(victim).filter(|index| self.may_leave(*index));
         let index = match named {
             Some(index) => Some(index),
@@ -94,11 +89,14 @@ impl<W: Wire> Shard<W> {
                 .and_then(|candidate| self.places.find(candidate.connection)),
         };
         let order = if is_named { "policy" } else { order_name(self.limits.eviction) };
-        let slot = index.and_then(|index| self.evict(index, Ending::Evicted { order }, now));
+        let (slot, place) = match index {
+            Some(index) => (self.evict(index, Ending::Evicted { order }, place, now), None),
+            None => (None, place),
+        };
         if newcomer.shard() == self.number {
-            self.vacated(newcomer, slot, now);
+            self.vacated(newcomer, slot, place, now);
         } else {
-            self.forwards.push((newcomer.shard(), Forward::Vacated { newcomer, slot }));
+            self.forwards.push((newcomer.shard(), Forward::Vacated { newcomer, slot, place }));
         }
     }
 
@@ -164,7 +162,7 @@ impl<W: Wire> Shard<W> {
         let excess = self.shared.pool.connections().excess();
         let share = excess.div_ceil(self.shared.shards.max(1)).min(EXCESS_PER_TICK);
         for index in if share > 0 { self.first_to_go(share) } else { Vec::new() } {
-            drop(self.evict(index, Ending::Evicted { order: "max_connections lowered" }, now));
+            drop(self.evict(index, Ending::Evicted { order: "max_connections lowered" }, None, now));
         }
     }
 
@@ -195,7 +193,7 @@ impl<W: Wire> Shard<W> {
         let holder = self
             .backlogged
             .iter()
-            .filter_map(|index| self.places.get(*index))
+            .filter_map(|id| self.places.get(self.places.find(*id)?))
             .filter(|connection| connection.ring.pending().bytes > low_water)
             .filter_map(|connection| Some((connection.ring.oldest()?, connection.id.index())))
             .min()
@@ -210,73 +208,6 @@ impl<W: Wire> Shard<W> {
         };
         if let Some(index) = holder.or_else(hoarder) {
             self.close(index, Ending::OverBudget { budget: self.shared.ledger.budget() }, now);
-        }
-    }
-
-    /// Shutdown: everybody is closed, spread evenly until `until`, the first at once.
-    pub(super) fn depart(&mut self, until: Timestamp, now: Timestamp) {
-        let mut waiting: Vec<_> = self
-            .places
-            .iter()
-            .filter(|connection| connection.state.is_open())
-            .map(|connection| connection.id)
-            .collect();
-        waiting.reverse();
-        let total = waiting.len();
-        self.departures = Some(Departures { waiting, total, started: now, until, is_told: false });
-        self.depart_due(now);
-        let admitting: Vec<_> = self
-            .places
-            .iter()
-            .filter(|connection| connection.state == crate::lifecycle::State::Admitting)
-            .map(|connection| connection.id.index())
-            .collect();
-        for index in admitting {
-            self.refuse_full(index, "the server is shutting down", now);
-        }
-    }
-
-    /// Closes those whose turn has come: the k-th of n at k/n of the time.
-    pub(super) fn depart_due(&mut self, now: Timestamp) {
-        let Some(departures) = &mut self.departures else { return };
-        let whole = departures.until.since(departures.started).as_micros() as u64;
-        let passed = now.since(departures.started).as_micros() as u64;
-        let share =
-            if whole == 0 { departures.total } else { (passed * departures.total as u64 / whole) as usize };
-        let gone = departures.total - departures.waiting.len();
-        let count = (share + 1).min(departures.total).saturating_sub(gone);
-        let leaving: Vec<_> = (0..count).filter_map(|_| departures.waiting.pop()).collect();
-        for id in leaving {
-            if let Some(index) = self.places.find(id) {
-                self.close(index, Ending::Shutdown, now);
-            }
-        }
-        self.tell_departed();
-    }
-
-    /// Says once that nobody is left: only sockets that linger, or probes.
-    fn tell_departed(&mut self) {
-        let is_empty = !self.places.iter().any(|connection| matches!(connection.holds, Holds::Slot(_)));
-        if let Some(departures) = &mut self.departures
-            && is_empty
-            && !departures.is_told
-        {
-            departures.is_told = true;
-            self.events.push(crate::shard::event::Event::Departed);
-        }
-    }
-
-    /// The grace is over.
-    pub(super) fn abandon(&mut self, now: Timestamp) {
-        let all: Vec<_> = self.places.iter().map(|connection| connection.id.index()).collect();
-        for index in all {
-            self.withdraw(index);
-            if let Some(connection) = self.places.get_mut(index)
-                && connection.state.is_open()
-            {
-                connection.ending = Some(Box::new(Ending::Shutdown));
-            }
-            self.vanish(index, crate::lifecycle::Event::Reset, now);
         }
     }
 }
@@ -308,11 +239,15 @@ fn current_key(places: &Places, order: Eviction, index: u32, generation: u32) ->
 }
 
 /// Under `slowest`: the connections with pending bytes.
-fn pending_victims(places: &Places, backlogged: &[u32], order: Eviction) -> impl Iterator<Item = Victim> {
+fn pending_victims(
+    places: &Places,
+    backlogged: &[ConnectionId],
+    order: Eviction,
+) -> impl Iterator<Item = Victim> {
     let candidates = if order == Eviction::Slowest { backlogged } else { &[] };
     candidates
         .iter()
-        .filter_map(|index| places.get(*index))
+        .filter_map(|id| places.get(places.find(*id)?))
         .filter(|connection| {
             matches!(connection.holds, Holds::Slot(_)) && connection.ring.pending().bytes > 0
         })

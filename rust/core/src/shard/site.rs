@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::handshake::{Request, Router};
 
 /// What is the same for every shard of a server.
+#[allow(clippy::struct_excessive_bools, reason = "each says whether the application has one hook")]
 pub struct Site {
     /// Paths and their routes.
     pub router: Router,

@@ -1,0 +1,45 @@
+"""`python -m examples.demo`: reads the command line, runs the demo until it is interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from pathlib import Path
+
+from .app import run
+from .slow import MAX_READERS
+
+
+def main() -> None:
+    """Parses the arguments and serves."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port to listen on, 0: any (default: 8000)")
+    parser.add_argument(
+        "--file",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="show its new lines; repeatable",
+    )
+    parser.add_argument(
+        "--slow",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"start with N readers that stall, at most {MAX_READERS}",
+    )
+    parser.add_argument(
+        "--ping-interval", type=float, default=5.0, metavar="SECONDS", help="heartbeat (default: 5)"
+    )
+    arguments = parser.parse_args()
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(
+            run(arguments.host, arguments.port, arguments.file, arguments.slow, arguments.ping_interval)
+        )
+
+
+if __name__ == "__main__":
+    main()

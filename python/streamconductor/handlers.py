@@ -1,0 +1,220 @@
+"""Receives opened and ended connections · runs their handlers, callbacks and `on_close` · owns the life of a
+handler, and that no exception of one reaches anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .close import CloseCode
+from .errors import ConnectionClosed, MessageRefused
+
+if TYPE_CHECKING:
+    from ._core import Ticket
+    from .connection import Backpressure, Closed, Connection
+    from .registration import Callback, Handler, OnBackpressure, OnClose
+
+__all__ = ["Handlers"]
+
+logger = logging.getLogger("streamconductor.handler")
+
+
+class RateLimited:
+    """Logs at most `rate` records a second and then says how many were left out."""
+
+    def __init__(self, rate: int = 10) -> None:
+        self._rate = rate
+        self._second = 0
+        self._count = 0
+        self._left_out = 0
+
+    def exception(self, message: str, *arguments: object, error: BaseException) -> None:
+        """Logs an exception with its traceback."""
+        second = int(time.monotonic())
+        if second != self._second:
+            if self._left_out:
+                logger.error("%d more exceptions were not logged", self._left_out)
+            self._second, self._count, self._left_out = second, 0, 0
+        self._count += 1
+        if self._count > self._rate:
+            self._left_out += 1
+        else:
+            logger.error(message, *arguments, exc_info=error)
+
+
+class Life:
+    """What runs for one connection, until all of it has ended."""
+
+    __slots__ = ("task", "ticket", "timer")
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        # Dropped with this object: the native half then knows that Python has finished with the connection.
+        self.ticket: Ticket | None = None
+
+
+class Handlers:
+    """Runs what the application registered for connections."""
+
+    def __init__(self, on_close: list[OnClose], on_backpressure: list[OnBackpressure]) -> None:
+        self._on_close = on_close
+        self._on_backpressure = on_backpressure
+        self._lives: dict[Connection[Any], Life] = {}
+        self._log = RateLimited()
+        self._group: asyncio.TaskGroup | None = None
+        self.timeout = 10.0
+        self._emptied: list[asyncio.Future[None]] = []
+
+    def start(self, group: asyncio.TaskGroup, timeout: float) -> None:
+        """Runs handlers in `group` from now on; `timeout` is `Config.handler_timeout`."""
+        self._group, self.timeout = group, timeout
+
+    @property
+    def running(self) -> int:
+        """Connections whose handler or `on_close` has not ended."""
+        return len(self._lives)
+
+    async def emptied(self) -> None:
+        """Waits until none is running."""
+        while self._lives:
+            waiter = asyncio.get_running_loop().create_future()
+            self._emptied.append(waiter)
+            await waiter
+
+    def cancel_all(self) -> None:
+        """Cancels every handler; the grace is over."""
+        for connection, life in list(self._lives.items()):
+            _cancel(connection, life)
+
+    # What happens to connections.
+
+    def opened(self, connection: Connection[Any], handler: Handler | None) -> None:
+        """A connection is open."""
+        life = self._lives[connection] = Life()
+        if handler is not None:
+            life.task = self.spawn(self._handle(connection, handler), f"handler of {connection.id}")
+            life.task.add_done_callback(lambda _: self._handler_ended(connection))
+
+    def received(self, connection: Connection[Any], callback: Callback, message: str | bytes) -> None:
+        """A message for an `on_message` function."""
+        connection._handle.taken(message)
+        try:
+            callback(connection, message)
+        except Exception as error:
+            self._failed(connection, error)
+
+    def pressed(self, connection: Connection[Any], event: Backpressure) -> None:
+        """A mark was crossed, or messages were dropped."""
+        for function in self._on_backpressure:
+            self.guarded("on_backpressure", function, connection, event)
+
+    def closed(self, connection: Connection[Any], closed: Closed, ticket: Ticket | None) -> None:
+        """A connection has ended."""
+        connection._end(closed)
+        life = self._lives.get(connection)
+        if life is None:
+            return
+        life.ticket = ticket
+        if life.task is None or life.task.done():
+            self._finish(connection, life)
+        else:
+            loop = asyncio.get_running_loop()
+            life.timer = loop.call_later(self.timeout, _cancel, connection, life)
+
+    def guarded(self, what: str, function: Callable[..., Any], *arguments: Any) -> None:
+        """Calls a plain function of the application; what it raises is logged."""
+        try:
+            function(*arguments)
+        except Exception as error:
+            self._log.exception("%s raised", what, error=error)
+
+    def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
+        """Starts a task in the server's group; whatever it raises is logged and goes no further."""
+        if self._group is None:
+            coroutine.close()
+            raise RuntimeError("the server is not running")
+        return self._group.create_task(self._contained(coroutine, name), name=name)
+
+    async def _contained(self, coroutine: Any, name: str) -> Any:
+        try:
+            return await coroutine
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            # KeyboardInterrupt and SystemExit, too: raised in a handler they concern that handler only, and in a
+            # TaskGroup they would end every other.
+            self._log.exception("%s raised", name, error=error)
+            return None
+
+    async def _handle(self, connection: Connection[Any], handler: Handler) -> None:
+        try:
+            await handler(connection)
+        except asyncio.CancelledError:
+            connection._handle.end(CloseCode.INTERNAL_ERROR, "", True)
+            raise
+        except MessageRefused as refusal:
+            connection._handle.end(int(refusal.code), refusal.reason)
+        except ConnectionClosed as error:
+            if connection.closed is None and connection.state.value < 2:
+                # Somebody else's connection: an error like any other.
+                self._failed(connection, error)
+        except BaseException as error:
+            self._failed(connection, error)
+        else:
+            connection._handle.end(CloseCode.NORMAL, "")
+
+    def _failed(self, connection: Connection[Any], error: BaseException) -> None:
+        self._log.exception("handler of connection %s raised", connection.id, error=error)
+        connection._handle.end(CloseCode.INTERNAL_ERROR, "", True)
+
+    def _handler_ended(self, connection: Connection[Any]) -> None:
+        life = self._lives.get(connection)
+        if life is not None and connection.closed is not None:
+            self._finish(connection, life)
+
+    def _finish(self, connection: Connection[Any], life: Life) -> None:
+        """Handler and connection have both ended: the connection's tasks go, then `on_close` runs."""
+        if life.timer is not None:
+            life.timer.cancel()
+        for task in tuple(connection._tasks or ()):
+            task.cancel()
+        if self._on_close and self._group is not None:
+            try:
+                self.spawn(self._run_on_close(connection), f"on_close of {connection.id}")
+                return
+            except RuntimeError:
+                # The group is shutting down: nobody may start a task in it any more.
+                pass
+        self._forget(connection)
+
+    async def _run_on_close(self, connection: Connection[Any]) -> None:
+        try:
+            for function in self._on_close:
+                try:
+                    result = function(connection)
+                    if inspect.isawaitable(result):
+                        await result
+                except Exception as error:
+                    self._log.exception("on_close raised", error=error)
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection[Any]) -> None:
+        self._lives.pop(connection, None)
+        if not self._lives:
+            waiters, self._emptied = self._emptied, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+
+def _cancel(connection: Connection[Any], life: Life) -> None:
+    if life.task is not None and not life.task.done():
+        logger.warning("handler of connection %s did not end in time and is cancelled", connection.id)
+        life.task.cancel()

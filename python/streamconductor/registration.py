@@ -1,0 +1,283 @@
+"""Receives the application's decorators · hands the server its routes, hooks, channels and assets · owns what
+must be known before the server starts.
+"""
+
+from __future__ import annotations
+
+import inspect
+import mimetypes
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .admission import Accept, Reject
+from .config import Config
+from .units import size
+
+if TYPE_CHECKING:
+    from ._core import Request
+    from .connection import Backpressure, Connection
+    from .health import Health
+
+__all__ = ["Registration", "Route"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+Handler = Callable[["Connection[Any]"], Awaitable[Any]]
+Callback = Callable[["Connection[Any]", str | bytes], Any]
+OnConnect = Callable[["Request"], Awaitable[Accept[Any] | Reject] | Accept[Any] | Reject]
+OnClose = Callable[["Connection[Any]"], Any]
+OnBackpressure = Callable[["Connection[Any]", "Backpressure"], Any]
+HealthCheck = Callable[[], "Awaitable[Health] | Health"]
+
+_STATIC = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path and what is done with its connections."""
+
+    pattern: str
+    handler: Handler | None
+    callback: Callback | None
+    subprotocols: tuple[str, ...]
+    origins: tuple[str, ...] | str | None
+    has_origins: bool
+    heartbeat_message: str | None
+
+    def setting(self) -> dict[str, Any]:
+        """What the native half must know of it."""
+        is_held = self.handler is not None or self.callback is not None
+        return {
+            "pattern": self.pattern,
+            "subprotocols": list(self.subprotocols),
+            "has_origins": self.has_origins,
+            "origins": list(self.origins) if isinstance(self.origins, tuple) else self.origins,
+            "receives": is_held,
+            "held": is_held,
+            "heartbeat_message": self.heartbeat_message,
+        }
+
+
+_DEFAULT: Any = object()
+
+
+class Registration:
+    """What the application registers on a server."""
+
+    config: Config
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._routes: list[Route] = []
+        self._on_connect: OnConnect | None = None
+        self._on_close: list[OnClose] = []
+        self._on_backpressure: list[OnBackpressure] = []
+        self._health_checks: list[tuple[str, HealthCheck, float | None, float | None, bool]] = []
+        self._channels: dict[str, tuple[str | None, int | None]] = {}
+        self._assets: dict[str, tuple[bytes, str]] = {}
+        self.asset("/streamconductor.js", _STATIC / "streamconductor.js", "text/javascript; charset=utf-8")
+
+    def route(
+        self,
+        path: str,
+        *,
+        subprotocols: Sequence[str] | None = None,
+        origins: Sequence[str] | str | None = _DEFAULT,
+        heartbeat_message: str | None = _DEFAULT,
+    ) -> Callable[[F], F]:
+        """Decorates a coroutine function that is run once per connection.
+
+        Returning closes the connection with 1000; raising closes it with 1011 and logs the exception. When the
+        peer is gone the handler is not cancelled: its next await on the connection raises ConnectionClosed;
+        `Config.handler_timeout` later it is cancelled.
+
+        Args:
+            path: literal segments, ``{name}`` (one segment) or, at the end, ``{name:path}`` (the rest).
+            subprotocols: what the route speaks, the preferred first; `None`: `Config.subprotocols`.
+            origins: overrides `Config.origins` for this route.
+            heartbeat_message: overrides `Config.heartbeat_message` for this route.
+
+        Raises:
+            TypeError: the handler is no coroutine function.
+            RuntimeError: the server runs already.
+            ValueError: at start, a pattern that cannot be a path.
+        """
+
+        def register(handler: F) -> F:
+            if not inspect.iscoroutinefunction(_innermost(handler)):
+                raise TypeError(
+                    f"route({path!r}) needs an `async def` with one parameter, the connection; "
+                    "for a plain function per message use on_message"
+                )
+            self._add_route(path, handler, None, subprotocols, origins, heartbeat_message)
+            return handler
+
+        return register
+
+    def on_message(
+        self,
+        path: str,
+        *,
+        subprotocols: Sequence[str] | None = None,
+        origins: Sequence[str] | str | None = _DEFAULT,
+        heartbeat_message: str | None = _DEFAULT,
+    ) -> Callable[[F], F]:
+        """Decorates a plain function that is called with (connection, message) for each message: the cheap form,
+        without a task per connection. Raising closes that connection with 1011.
+
+        Arguments and errors are those of `route`; an ``async def`` is refused, for nobody would await it.
+        """
+
+        def register(callback: F) -> F:
+            if inspect.iscoroutinefunction(_innermost(callback)):
+                raise TypeError(
+                    f"on_message({path!r}) takes a plain function; for an `async def` use route({path!r})"
+                )
+            self._add_route(path, None, callback, subprotocols, origins, heartbeat_message)
+            return callback
+
+        return register
+
+    def push(
+        self,
+        path: str,
+        *,
+        subprotocols: Sequence[str] | None = None,
+        origins: Sequence[str] | str | None = _DEFAULT,
+        heartbeat_message: str | None = _DEFAULT,
+    ) -> None:
+        """Opens a path whose connections only receive: what `Accept.subscribe` subscribes them to, and broadcasts.
+        No Python object exists for them, so each costs least. A message from the peer closes it with 1003.
+
+        Arguments are those of `route`.
+        """
+        self._add_route(path, None, None, subprotocols, origins, heartbeat_message)
+
+    def on_connect(self, function: F) -> F:
+        """Decorates the function, async or plain, that decides who comes in: called with the `Request`, returns
+        `Accept` or `Reject`. Runs within `Config.open_timeout`; raising is answered with 500, being late with 503.
+        Without one everybody comes in.
+        """
+        self._must_not_run("on_connect")
+        if self._on_connect is not None:
+            raise RuntimeError("on_connect is registered already; there is one for the whole server")
+        self._on_connect = function
+        return function
+
+    def on_close(self, function: F) -> F:
+        """Decorates a function, async or plain, that is called with each connection that has ended, once, after its
+        handler; `connection.closed` says how.
+        """
+        self._must_not_run("on_close")
+        self._on_close.append(function)
+        return function
+
+    def on_backpressure(self, function: F) -> F:
+        """Decorates a plain function that is called with (connection, `Backpressure`) when a connection crosses high
+        or low water or messages were dropped; at most once a second per connection.
+        """
+        self._must_not_run("on_backpressure")
+        if inspect.iscoroutinefunction(_innermost(function)):
+            raise TypeError("on_backpressure takes a plain function; start a task in it if it must wait")
+        self._on_backpressure.append(function)
+        return function
+
+    def on_health(
+        self,
+        name: str,
+        *,
+        interval: float | None = None,
+        timeout: float | None = None,
+        required: bool = False,
+    ) -> Callable[[F], F]:
+        """Decorates a health check, async or plain, that returns a `Health`.
+
+        Args:
+            name: its name in `/readyz` and `/status`.
+            interval: seconds between two runs; `None`: `Config.health_interval`.
+            timeout: seconds one run may take; `None`: `Config.health_timeout`.
+            required: whether a failed or stale verdict turns `/readyz` red.
+        """
+        self._must_not_run("on_health")
+
+        def register(check: F) -> F:
+            self._health_checks.append((name, check, interval, timeout, required))
+            return check
+
+        return register
+
+    def channel(
+        self, pattern: str, *, overflow: str | None = None, high_water: int | str | None = None
+    ) -> None:
+        """Sets what a channel does with slow readers.
+
+        Args:
+            pattern: a name in which ``*`` stands for any run of characters; the longest pattern wins.
+            overflow: ``disconnect``, ``drop_oldest``, ``drop_newest`` or ``conflate``; `None`: `Config.overflow`.
+            high_water: the channel's own mark in bytes, compared with its own pending bytes on a connection;
+                `None`: `Config.high_water`, compared with all pending bytes of the connection.
+
+        Holds for channels that come into being afterwards.
+        """
+        if overflow is not None and overflow not in ("disconnect", "drop_oldest", "drop_newest", "conflate"):
+            raise ValueError(
+                f"overflow {overflow!r} is unknown; choose disconnect, drop_oldest, drop_newest or conflate"
+            )
+        mark = None if high_water is None else size(high_water)
+        self._channels[pattern] = (overflow, mark)
+        self._define_channel(pattern, overflow, mark)
+
+    def asset(self, path: str, content: bytes | Path, content_type: str | None = None) -> None:
+        """Serves a small static file on the main port, at most 1 MiB; for a page that belongs to the streams.
+
+        Args:
+            path: the exact path.
+            content: the bytes, or a file that is read now.
+            content_type: its media type; `None`: guessed from the path.
+        """
+        self._must_not_run("asset")
+        data = content.read_bytes() if isinstance(content, Path) else bytes(content)
+        guessed = content_type or mimetypes.guess_type(path)[0] or "application/octet-stream"
+        self._assets[path] = (data, guessed)
+
+    def _add_route(
+        self,
+        path: str,
+        handler: Handler | None,
+        callback: Callback | None,
+        subprotocols: Sequence[str] | None,
+        origins: Sequence[str] | str | None,
+        heartbeat_message: str | None,
+    ) -> None:
+        self._must_not_run("route")
+        has_origins = origins is not _DEFAULT
+        listed = None if not has_origins or origins is None else origins
+        self._routes.append(
+            Route(
+                pattern=path,
+                handler=handler,
+                callback=callback,
+                subprotocols=tuple(self.config.subprotocols if subprotocols is None else subprotocols),
+                origins=listed if listed is None or isinstance(listed, str) else tuple(listed),
+                has_origins=has_origins,
+                heartbeat_message=(
+                    self.config.heartbeat_message if heartbeat_message is _DEFAULT else heartbeat_message
+                ),
+            )
+        )
+
+    def _must_not_run(self, call: str) -> None:
+        """Overridden by the server: raises when it runs already."""
+
+    def _define_channel(self, pattern: str, overflow: str | None, high_water: int | None) -> None:
+        """Overridden by the server: tells the native half while it runs."""
+
+
+def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function behind partials and callable objects."""
+    while hasattr(function, "func"):
+        function = function.func
+    is_plain = inspect.isfunction(function) or inspect.ismethod(function) or not callable(function)
+    return function if is_plain else type(function).__call__

@@ -1,0 +1,139 @@
+//! Receives more messages than the application takes, and faster than it may · looks at what is heard and when
+//! reading stops · owns the promise that inbound memory is bounded and nothing is lost by a pause.
+
+mod simulation;
+
+use simulation::*;
+use streamconductor_core::codec::{Control, Kind, Opcode};
+use streamconductor_core::ledger::Owner;
+use streamconductor_core::shard::command::Command;
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| format!("{number:04}")).collect()
+}
+
+fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
+    numbers(range).iter().flat_map(|payload| text(payload)).collect()
+}
+
+#[test]
+fn reading_pauses_at_the_bound_and_goes_on_in_order() {
+    const MAX: usize = 20;
+    let mut server = Server::with(|setup| setup.limits.max_inbound = MAX);
+    let (client, gauge) = server.open(0);
+    server.send(&client, &frames(0..100));
+    // Comes although reading is paused: it was on its way already.
+    client.socket.borrow_mut().is_reading = true;
+    server.send(&client, &frames(100..103));
+    client.socket.borrow_mut().is_reading = false;
+    server.send(&client, &frames(103..200));
+    let mut heard = Vec::new();
+    let mut rounds = 0;
+    while heard.len() < 200 {
+        assert!(gauge.inbound() <= MAX, "{} bytes that nobody took", gauge.inbound());
+        assert_eq!(gauge.inbound() == MAX, !client.is_reading());
+        let mut owes_resume = false;
+        for payload in server.heard(&client) {
+            owes_resume |= gauge.taken(payload.len(), MAX);
+            heard.push(payload);
+        }
+        if owes_resume {
+            server.command(0, Command::Resume { connection: client.id });
+        }
+        rounds += 1;
+        assert!(rounds < 200, "stuck after {heard:?}");
+    }
+    assert_eq!(heard, numbers(0..200));
+    assert!(client.is_reading());
+    drop(client);
+    server.tick();
+    assert_eq!(server.ledger.held_by(Owner::Inbound), 0);
+}
+
+#[test]
+fn a_pause_is_between_messages_only() {
+    let mut server = Server::with(|setup| setup.limits.max_inbound = 4);
+    let (client, gauge) = server.open(0);
+    server.send(&client, &frame(Opcode::Data(Kind::Text), false, b"too long"));
+    assert!(client.is_reading());
+    server.send(&client, &frame(Opcode::Continuation, true, b" for it"));
+    assert_eq!((gauge.inbound(), client.is_reading()), (15, false));
+    assert_eq!(server.heard(&client), ["too long for it"]);
+}
+
+#[test]
+fn what_waits_inside_is_in_the_ledger_and_leaves_it_with_the_connection() {
+    let mut server = Server::with(|setup| setup.limits.max_inbound = 4);
+    let (client, gauge) = server.open(0);
+    server.send(&client, &[text("full"), text(&"x".repeat(50_000))].concat());
+    let (begun, _) = server.open(0);
+    server.send(&begun, &text(&"x".repeat(50_000))[..40_000]);
+    server.tick();
+    assert!(server.ledger.held_by(Owner::Inbound) >= 90_000);
+    server.end_with(&client, streamconductor_core::close::Ending::HandlerRaised);
+    server.end_with(&begun, streamconductor_core::close::Ending::HandlerRaised);
+    server.send(&client, &close(streamconductor_core::close::CloseCode::NORMAL, ""));
+    server.end(&begun);
+    drop(gauge);
+    server.events.clear();
+    server.tick();
+    assert_eq!(server.ledger.held_by(Owner::Inbound), 0);
+}
+
+#[test]
+fn too_many_frames_in_a_second_pause_reading_and_lose_nothing() {
+    let mut server = Server::with(|setup| setup.limits.max_frame_rate = Some(10));
+    let (client, _) = server.open(0);
+    server.pass(seconds(5));
+    server.send(&client, &frames(0..35));
+    let mut heard = server.heard(&client);
+    assert_eq!((heard.len(), client.is_reading()), (10, false));
+    for expected in [20, 30, 35] {
+        server.pass(millis(900));
+        assert_eq!(server.heard(&client), Vec::<String>::new());
+        server.pass(millis(200));
+        heard.extend(server.heard(&client));
+        assert_eq!(heard.len(), expected);
+    }
+    assert_eq!(heard, numbers(0..35));
+    assert!(client.is_reading());
+}
+
+#[test]
+fn a_frame_rate_does_not_keep_a_closing_connection_from_hearing_the_answer() {
+    let mut server = Server::with(|setup| setup.limits.max_frame_rate = Some(10));
+    let (client, _) = server.open(0);
+    server.close(&client, streamconductor_core::close::CloseCode::NORMAL, "");
+    server.send(&client, &frames(0..50));
+    server.send(&client, &close(streamconductor_core::close::CloseCode::NORMAL, ""));
+    assert!(client.is_shut());
+    assert_eq!(server.closed(&client).ending, "closed");
+}
+
+#[test]
+fn too_many_control_frames_in_a_second_are_1008() {
+    let mut server = Server::with(|setup| setup.limits.max_control_rate = Some(10));
+    let (mut client, _) = server.open(0);
+    for _ in 0..3 {
+        server.pass(millis(1_001));
+        for _ in 0..10 {
+            server.send(&client, &control(Control::Ping, b""));
+        }
+        assert_eq!(client.got().len(), 10, "ten are allowed, and answered");
+    }
+    server.send(&client, &[control(Control::Pong, b""), text("behind")].concat());
+    assert_eq!(client.close_code(), 1008);
+    assert!(server.heard(&client).is_empty());
+}
+
+#[test]
+fn a_flood_of_pings_to_a_socket_that_takes_nothing_is_answered_once() {
+    let mut server = Server::with(|_| {});
+    let (mut client, _) = server.open(0);
+    client.set_room(Room::Blocked);
+    for number in 0..200_u8 {
+        server.send(&client, &control(Control::Ping, &[number]));
+    }
+    server.unblock(&client, Room::All);
+    assert_eq!(client.got(), [Got::Pong(vec![199])], "RFC 6455 §5.5.3: the most recent one");
+}

@@ -1,0 +1,231 @@
+//! Receives events from all shards · hands the Python loop one flat list per drain · owns which Python object
+//! stands for which connection.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+use streamconductor_core::close::By;
+use streamconductor_core::codec::Kind;
+use streamconductor_core::id::ConnectionId;
+use streamconductor_core::known::Known;
+use streamconductor_core::shard::event::{Closed, Event};
+
+use crate::connection::ConnectionHandle;
+use crate::link::Link;
+use crate::request::Request;
+
+/// Events in one drain: about a millisecond of Python's time.
+const EVENTS: usize = 1_024;
+
+/// What a triple of the list is about; the numbers are those of `streamconductor.server`.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Sort {
+    Message = 0,
+    Arrived = 1,
+    Withdrawn = 2,
+    Opened = 3,
+    Writable = 4,
+    Backpressure = 5,
+    Closed = 6,
+    OriginRefused = 7,
+    Departed = 8,
+    Room = 9,
+    Failed = 10,
+}
+
+/// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
+#[pyclass(frozen, module = "streamconductor._core")]
+pub struct Ticket {
+    _known: Known,
+}
+
+/// Turns events into Python objects.
+pub struct Bridge {
+    connections: HashMap<ConnectionId, Py<PyAny>>,
+    /// Called with (handle, request data) for each connection that opens; makes `streamconductor.Connection`.
+    factory: Py<PyAny>,
+    /// Arrivals whose connection has not opened yet: their requests.
+    arrivals: HashMap<ConnectionId, Py<Request>>,
+    bearer_cookie: Option<String>,
+    events: Vec<Event>,
+}
+
+impl Bridge {
+    /// A bridge that knows nobody.
+    pub fn new(factory: Py<PyAny>, bearer_cookie: Option<String>) -> Self {
+        Self {
+            connections: HashMap::new(),
+            factory,
+            arrivals: HashMap::new(),
+            bearer_cookie,
+            events: Vec::new(),
+        }
+    }
+
+    /// Drains the mailbox once: a flat list of (sort, about whom, what), and whether more is waiting.
+    pub fn drain<'py>(
+        &mut self,
+        python: Python<'py>,
+        link: &Arc<Link>,
+    ) -> PyResult<(Bound<'py, PyList>, bool)> {
+        let upward = &link.server.foundations().upward;
+        let mut events = std::mem::take(&mut self.events);
+        let drained = upward.drain(&mut events, EVENTS);
+        let mut flat: Vec<Bound<'py, PyAny>> = Vec::with_capacity(events.len() * 3);
+        for event in events.drain(..) {
+            self.convert(python, link, event, &mut flat)?;
+        }
+        self.events = events;
+        if upward.take_room() {
+            let none = python.None().into_bound(python);
+            push(python, &mut flat, Sort::Room, none.clone(), none)?;
+        }
+        if let Some(failure) = link.server.failure() {
+            let none = python.None().into_bound(python);
+            push(python, &mut flat, Sort::Failed, none, PyString::new(python, &failure).into_any())?;
+        }
+        Ok((PyList::new(python, flat)?, drained.more))
+    }
+
+    /// The Python object of a connection, made now if there is none yet.
+    pub fn connection<'py>(&self, python: Python<'py>, id: ConnectionId) -> Option<Bound<'py, PyAny>> {
+        self.connections.get(&id).map(|connection| connection.bind(python).clone())
+    }
+
+    /// Remembers the Python object of a connection.
+    pub fn bind(&mut self, id: ConnectionId, connection: Py<PyAny>) {
+        self.connections.insert(id, connection);
+    }
+
+    /// Lets go of everything: the server has stopped.
+    pub fn clear(&mut self) -> (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>) {
+        self.events.clear();
+        (std::mem::take(&mut self.connections), std::mem::take(&mut self.arrivals))
+    }
+
+    fn convert<'py>(
+        &mut self,
+        python: Python<'py>,
+        link: &Arc<Link>,
+        event: Event,
+        flat: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let none = || python.None().into_bound(python);
+        match event {
+            Event::Message { connection, kind, payload } => {
+                // Unbound means that Python has let go of it: the message is for nobody.
+                let Some(target) = self.connection(python, connection) else { return Ok(()) };
+                let payload = match kind {
+                    // The codec has validated it; checking again costs less than an unchecked conversion is worth.
+                    Kind::Text => match std::str::from_utf8(&payload) {
+                        Ok(text) => PyString::new(python, text).into_any(),
+                        Err(_) => return Ok(()),
+                    },
+                    Kind::Binary => PyBytes::new(python, &payload).into_any(),
+                };
+                push(python, flat, Sort::Message, target, payload)
+            }
+            Event::Writable { connection } => match self.connection(python, connection) {
+                Some(target) => push(python, flat, Sort::Writable, target, none()),
+                None => Ok(()),
+            },
+            Event::Backpressure { connection, above, buffered, dropped } => {
+                let Some(target) = self.connection(python, connection) else { return Ok(()) };
+                let what = (above, buffered, dropped).into_pyobject(python)?.into_any();
+                push(python, flat, Sort::Backpressure, target, what)
+            }
+            Event::Arrived(arrival) => {
+                let id = arrival.connection;
+                let asks = arrival.asks;
+                let request = Request { arrival: *arrival, bearer_cookie: self.bearer_cookie.clone() };
+                let request = Py::new(python, request)?;
+                self.arrivals.insert(id, request.clone_ref(python));
+                if asks {
+                    push(
+                        python,
+                        flat,
+                        Sort::Arrived,
+                        name(python, id),
+                        request.into_bound(python).into_any(),
+                    )?;
+                }
+                Ok(())
+            }
+            Event::Withdrawn { connection, known } => {
+                self.arrivals.remove(&connection);
+                let ticket = Py::new(python, Ticket { _known: known })?.into_bound(python).into_any();
+                push(python, flat, Sort::Withdrawn, name(python, connection), ticket)
+            }
+            Event::Opened(opened) => {
+                let id = opened.connection;
+                let request = self.arrivals.remove(&id);
+                let Some(gauge) = opened.gauge else {
+                    let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
+                    return push(python, flat, Sort::Opened, name(python, id), what);
+                };
+                let handle = Py::new(python, ConnectionHandle { id, gauge, link: Arc::clone(link) })?;
+                let user = opened.user.as_deref();
+                let connection = self.factory.call1(python, (handle, request, opened.subprotocol, user))?;
+                self.connections.insert(id, connection.clone_ref(python));
+                let route = opened.route.into_pyobject(python)?.into_any();
+                push(python, flat, Sort::Opened, connection.into_bound(python), route)
+            }
+            Event::Closed(closed) => self.closed(python, *closed, flat),
+            Event::OriginRefused { origin } => {
+                push(python, flat, Sort::OriginRefused, none(), PyString::new(python, &origin).into_any())
+            }
+            Event::Departed => push(python, flat, Sort::Departed, none(), none()),
+        }
+    }
+
+    fn closed<'py>(
+        &mut self,
+        python: Python<'py>,
+        closed: Closed,
+        flat: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        self.arrivals.remove(&closed.connection);
+        let target = match self.connections.remove(&closed.connection) {
+            Some(connection) => connection.into_bound(python),
+            None => name(python, closed.connection),
+        };
+        let by = match closed.by {
+            By::Peer => "peer",
+            By::Application => "application",
+            By::Server => "server",
+        };
+        let ticket = closed.known.map(|known| Py::new(python, Ticket { _known: known })).transpose()?;
+        let what = (
+            closed.code.0,
+            closed.reason,
+            closed.ending,
+            by,
+            closed.duration.as_secs_f64(),
+            closed.received,
+            closed.sent,
+            closed.dropped,
+            ticket,
+        );
+        push(python, flat, Sort::Closed, target, what.into_pyobject(python)?.into_any())
+    }
+}
+
+fn name(python: Python<'_>, id: ConnectionId) -> Bound<'_, PyAny> {
+    PyString::new(python, &id.to_string()).into_any()
+}
+
+fn push<'py>(
+    python: Python<'py>,
+    flat: &mut Vec<Bound<'py, PyAny>>,
+    sort: Sort,
+    target: Bound<'py, PyAny>,
+    what: Bound<'py, PyAny>,
+) -> PyResult<()> {
+    flat.push((sort as u8).into_pyobject(python)?.into_any());
+    flat.push(target);
+    flat.push(what);
+    Ok(())
+}

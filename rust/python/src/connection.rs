@@ -1,0 +1,207 @@
+//! Receives calls on one connection · hands them to its shard as commands · owns the few numbers that both share.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+use streamconductor_core::close::{CloseCode, Ending};
+use streamconductor_core::gauge::Gauge;
+use streamconductor_core::id::ConnectionId;
+use streamconductor_core::lifecycle::Public;
+use streamconductor_core::shard::command::Command;
+
+use crate::convert::{Payload, check_channel};
+use crate::error;
+use crate::link::Link;
+
+/// The native half of `streamconductor.Connection`, which holds it. Made by the bridge when a connection opens.
+#[pyclass(frozen, module = "streamconductor._core")]
+pub struct ConnectionHandle {
+    pub id: ConnectionId,
+    pub gauge: Arc<Gauge>,
+    pub link: Arc<Link>,
+}
+
+#[pymethods]
+impl ConnectionHandle {
+    /// The connection's id.
+    #[getter]
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+
+    /// Bytes accepted for sending that are neither written, dropped nor discarded.
+    #[getter]
+    fn buffered_amount(&self) -> usize {
+        self.gauge.buffered()
+    }
+
+    /// Round trip of the last ping in seconds; None before the first pong.
+    #[getter]
+    fn latency(&self) -> Option<f64> {
+        self.gauge.latency().map(|latency| latency.as_secs_f64())
+    }
+
+    /// Messages dropped by policy.
+    #[getter]
+    fn dropped(&self) -> u64 {
+        self.gauge.dropped()
+    }
+
+    /// 0 CONNECTING, 1 OPEN, 2 CLOSING, 3 CLOSED.
+    #[getter]
+    fn state_number(&self) -> u8 {
+        self.gauge.state() as u8
+    }
+
+    /// Sends if at most `high_water` bytes are buffered: 0. Else 1: the caller must wait for `Writable`; 2: for room
+    /// in the shard's mailbox; 3: the connection is not open.
+    fn try_send(&self, python: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<u8> {
+        self.check_thread(python, "send")?;
+        if self.gauge.state() != Public::Open {
+            return Ok(3);
+        }
+        let payload = Payload::of(payload)?;
+        let limit = self.link.max_buffered();
+        let size = payload.bytes().len() + header_size(payload.bytes().len());
+        if size > limit {
+            return Err(error::too_big(python, size, limit));
+        }
+        let high_water = self.link.high_water();
+        // What would pass `max_buffered` waits as well, for low water: there it fits, or never will.
+        if self.gauge.must_wait(high_water.min(limit - size)) {
+            return Ok(1);
+        }
+        if self.link.server.must_wait(self.id.shard()) {
+            return Ok(2);
+        }
+        self.hand_over(python, &payload, size, true)?;
+        Ok(0)
+    }
+
+    /// Sends without waiting; raises `Full` where it would pass `max_buffered`. False: the connection is not open.
+    fn send_nowait(&self, python: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<bool> {
+        self.check_thread(python, "send_nowait")?;
+        if self.gauge.state() != Public::Open {
+            return Ok(false);
+        }
+        let payload = Payload::of(payload)?;
+        let limit = self.link.max_buffered();
+        let size = payload.bytes().len() + header_size(payload.bytes().len());
+        if size > limit {
+            return Err(error::too_big(python, size, limit));
+        }
+        let buffered = self.gauge.buffered();
+        if buffered + size > limit {
+            return Err(error::full(python, buffered, size, limit));
+        }
+        self.hand_over(python, &payload, size, false)?;
+        Ok(true)
+    }
+
+    /// Whether more than `low_water` bytes are buffered; if so, one `Writable` will follow.
+    fn is_above_low_water(&self) -> bool {
+        self.gauge.must_wait(self.link.low_water())
+    }
+
+    /// The handler took a message.
+    fn taken(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = Payload::of(message)?.bytes().len();
+        if self.gauge.taken(bytes, self.link.max_inbound()) {
+            self.link.tell(self.id.shard(), Command::Resume { connection: self.id });
+        }
+        Ok(())
+    }
+
+    /// Subscribes; `first` is a payload that precedes every publication.
+    fn join(&self, python: Python<'_>, channel: &str, first: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        self.check_thread(python, "subscribe")?;
+        check_channel(channel)?;
+        let first = match first {
+            None => None,
+            Some(payload) => {
+                let payload = Payload::of(payload)?;
+                let limit = self.link.max_buffered();
+                let size = payload.bytes().len() + header_size(payload.bytes().len());
+                let buffered = self.gauge.buffered();
+                if buffered + size > limit {
+                    return Err(error::full(python, buffered, size, limit));
+                }
+                self.gauge.sent(size);
+                Some(payload.frame())
+            }
+        };
+        let size = first.as_ref().map_or(0, bytes::Bytes::len);
+        let channel = self.link.server.registry().join(channel);
+        let home = channel.home();
+        let command = Command::Subscribe { connection: self.id, channel: Arc::clone(&channel), first };
+        self.link.send(python, home, command).map_err(|full| {
+            channel.leave();
+            let _ = self.gauge.settled(size, 0);
+            error::overloaded(python, full)
+        })
+    }
+
+    /// Unsubscribes; never refused.
+    fn part(&self, python: Python<'_>, channel: &str) -> PyResult<()> {
+        self.check_thread(python, "unsubscribe")?;
+        let found = self.link.server.registry().find(channel).cloned();
+        if let Some(channel) = found {
+            self.link.tell(channel.home(), Command::Unsubscribe { connection: self.id, channel });
+        }
+        Ok(())
+    }
+
+    /// Ends the connection; may be called from any thread. `raised`: the handler raised, and the code is 1011.
+    #[pyo3(signature = (code, reason, raised=false))]
+    fn end(&self, code: u16, reason: String, raised: bool) {
+        let ending = if raised {
+            Ending::HandlerRaised
+        } else if code == CloseCode::DISCONNECTED.0 {
+            Ending::Disconnected { reason }
+        } else {
+            Ending::Closed { code: CloseCode(code), reason }
+        };
+        self.link.tell(self.id.shard(), Command::Close { connection: self.id, ending: Box::new(ending) });
+    }
+
+    /// Whether the calling thread is the loop's.
+    fn is_on_loop(&self) -> bool {
+        self.link.is_on_loop()
+    }
+}
+
+impl ConnectionHandle {
+    fn check_thread(&self, python: Python<'_>, call: &str) -> PyResult<()> {
+        if self.link.is_on_loop() { Ok(()) } else { Err(error::wrong_thread(python, call)) }
+    }
+
+    fn hand_over(
+        &self,
+        python: Python<'_>,
+        payload: &Payload<'_>,
+        size: usize,
+        awaited: bool,
+    ) -> PyResult<()> {
+        self.gauge.sent(size);
+        let command = Command::Send { connection: self.id, frame: payload.frame(), awaited };
+        self.link.send(python, self.id.shard(), command).map_err(|full| {
+            let _ = self.gauge.settled(size, 0);
+            error::overloaded(python, full)
+        })
+    }
+}
+
+/// Bytes of a server frame's header before a payload of that many bytes.
+pub const fn header_size(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=65_535 => 4,
+        _ => 10,
+    }
+}
+
+/// Reads an id as Python has it.
+pub fn parse_id(text: &str) -> PyResult<ConnectionId> {
+    text.parse()
+        .map_err(|()| pyo3::exceptions::PyValueError::new_err(format!("{text:?} is no connection id")))
+}

@@ -1,0 +1,148 @@
+//! Receives commands from the Python thread · hands them to the shards' mailboxes, with one wake per turn of the
+//! loop · owns corking.
+//!
+//! A command is in the shard's mailbox as soon as its call returns, so it is accepted or refused there and then.
+//! What waits for the end of the loop's turn is only the wake. A shard that is awake anyway, or whose tick has
+//! come, takes the commands earlier: a loop that blocks after a send does not hold the send back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::ThreadId;
+
+use pyo3::prelude::*;
+use streamconductor_core::config::Limits;
+use streamconductor_core::shard::command::Command;
+use streamconductor_net::driver_weight as weight;
+use streamconductor_net::mailbox::{Class, Full};
+use streamconductor_net::server::Server;
+
+/// Commands after which a shard is woken at once.
+const COMMANDS: usize = 256;
+/// Bytes after which a shard is woken at once.
+const BYTES: usize = 64 * 1024;
+
+/// What waits for the wake at the end of the turn.
+#[derive(Default)]
+struct Corked {
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+/// The way from Python to a running server.
+pub struct Link {
+    pub server: Server,
+    max_buffered: AtomicUsize,
+    high_water: AtomicUsize,
+    low_water: AtomicUsize,
+    max_inbound: AtomicUsize,
+    corked: Box<[Corked]>,
+    /// Whether the end of this turn of the loop will wake the shards.
+    is_scheduled: AtomicBool,
+    loop_thread: ThreadId,
+    /// Called once per turn of the loop to have `uncork` called at its end.
+    schedule: Py<PyAny>,
+}
+
+impl Link {
+    /// A link for the loop of the calling thread. `schedule` is a plain callable without arguments.
+    pub fn new(server: Server, schedule: Py<PyAny>) -> Arc<Self> {
+        let corked = (0..server.shards()).map(|_| Corked::default()).collect();
+        Arc::new(Self {
+            server,
+            max_buffered: AtomicUsize::new(0),
+            high_water: AtomicUsize::new(0),
+            low_water: AtomicUsize::new(0),
+            max_inbound: AtomicUsize::new(0),
+            corked,
+            is_scheduled: AtomicBool::new(false),
+            loop_thread: std::thread::current().id(),
+            schedule,
+        })
+    }
+
+    /// Takes the limits that are checked at the call.
+    pub fn adopt(&self, limits: &Limits) {
+        self.max_buffered.store(limits.marks.max_buffered, Relaxed);
+        self.high_water.store(limits.marks.high_water, Relaxed);
+        self.low_water.store(limits.marks.low_water, Relaxed);
+        self.max_inbound.store(limits.max_inbound, Relaxed);
+    }
+
+    /// The largest frame, and the most that may be pending on a connection.
+    pub fn max_buffered(&self) -> usize {
+        self.max_buffered.load(Relaxed)
+    }
+
+    /// At or below it they resume.
+    pub fn low_water(&self) -> usize {
+        self.low_water.load(Relaxed)
+    }
+
+    /// Above it senders wait.
+    pub fn high_water(&self) -> usize {
+        self.high_water.load(Relaxed)
+    }
+
+    /// Bytes of messages not taken at which reading pauses.
+    pub fn max_inbound(&self) -> usize {
+        self.max_inbound.load(Relaxed)
+    }
+
+    /// Whether the caller is the loop's thread.
+    pub fn is_on_loop(&self) -> bool {
+        std::thread::current().id() == self.loop_thread
+    }
+
+    /// Hands a command over; the shard is woken at the end of the loop's turn, or at once from other threads.
+    pub fn send(&self, python: Python<'_>, shard: usize, command: Command) -> Result<(), Full> {
+        let bytes = weight(&command);
+        self.server.post(shard, command, bytes, Class::Ordinary)?;
+        if self.is_on_loop() {
+            self.cork(python, shard, bytes);
+        } else {
+            self.server.ring(shard);
+        }
+        Ok(())
+    }
+
+    /// Hands over a command that is never refused, and wakes the shard at once.
+    pub fn tell(&self, shard: usize, command: Command) {
+        self.server.tell(shard, command);
+    }
+
+    fn cork(&self, python: Python<'_>, shard: usize, bytes: usize) {
+        let Some(corked) = self.corked.get(shard) else { return };
+        // Only the loop's thread comes here, so plain loads and stores do.
+        let commands = corked.commands.load(Relaxed) + 1;
+        let bytes = corked.bytes.load(Relaxed) + bytes;
+        if commands >= COMMANDS || bytes >= BYTES {
+            corked.commands.store(0, Relaxed);
+            corked.bytes.store(0, Relaxed);
+            self.server.ring(shard);
+            return;
+        }
+        corked.commands.store(commands, Relaxed);
+        corked.bytes.store(bytes, Relaxed);
+        if !self.is_scheduled.swap(true, Relaxed) && self.schedule.call0(python).is_err() {
+            // The loop is closed: nobody will come back to uncork.
+            self.is_scheduled.store(false, Relaxed);
+            self.uncork();
+        }
+    }
+
+    /// The end of the turn is taken care of: no call of `schedule` is needed.
+    pub fn schedule_is_set(&self) {
+        self.is_scheduled.store(true, Relaxed);
+    }
+
+    /// Wakes every shard that has something new.
+    pub fn uncork(&self) {
+        self.is_scheduled.store(false, Relaxed);
+        for (shard, corked) in self.corked.iter().enumerate() {
+            if corked.commands.swap(0, Relaxed) > 0 {
+                corked.bytes.store(0, Relaxed);
+                self.server.ring(shard);
+            }
+        }
+    }
+}

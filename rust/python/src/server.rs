@@ -1,0 +1,539 @@
+//! Receives the Python server's calls · hands them to the running native server · owns whether there is one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use streamconductor_core::channel::{Policy, Registry, key_number};
+use streamconductor_core::codec::encode_message;
+use streamconductor_core::handshake::{ResponseHeaders, RouteSettings, Router};
+use streamconductor_core::id::ConnectionId;
+use streamconductor_core::ledger::Ledger;
+use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
+use streamconductor_core::shard::site::{Route, Site};
+use streamconductor_core::shard::view::ConnectionView;
+use streamconductor_net::clock::Clock;
+use streamconductor_net::doorbell::Doorbell;
+use streamconductor_net::front::{Asset, Front, MAX_ASSET};
+use streamconductor_net::readiness::{Readiness, Verdict};
+use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
+use streamconductor_net::upward::Upward;
+
+use crate::bridge::Bridge;
+use crate::connection::{ConnectionHandle, header_size, parse_id};
+use crate::convert::{Payload, check_channel};
+use crate::error;
+use crate::link::Link;
+use crate::request::Request;
+use crate::settings::{AssetSetting, LimitNumbers, OriginNames, ServerSettings, origins, overflow};
+
+/// What `connections()` tells of each; a dict in Python.
+#[derive(IntoPyObject)]
+pub struct View {
+    id: String,
+    user: Option<String>,
+    path: String,
+    route: usize,
+    priority: i64,
+    remote_address: Option<(String, u16)>,
+    connected_for: f64,
+    idle_for: f64,
+    buffered_amount: usize,
+    dropped: u64,
+    latency: Option<f64>,
+    channels: usize,
+    state: &'static str,
+}
+
+/// A running server: made by `start`, ended by `stop`.
+#[pyclass(frozen, module = "streamconductor._core")]
+pub struct Server {
+    link: Mutex<Option<Arc<Link>>>,
+    bridge: Mutex<Bridge>,
+    readiness: Arc<Readiness>,
+    doorbell: Arc<Doorbell>,
+}
+
+#[pymethods]
+impl Server {
+    /// Binds and starts. `schedule` is called once per turn of the loop in which something was sent; `factory`
+    /// makes the Python object of each connection that opens.
+    #[staticmethod]
+    fn start(
+        python: Python<'_>,
+        settings: ServerSettings,
+        schedule: Py<PyAny>,
+        factory: Py<PyAny>,
+        bearer_cookie: Option<String>,
+    ) -> PyResult<Self> {
+        let clock = Clock::start();
+        let ledger = Ledger::new(settings.limits.limits(origins(None))?.memory_budget);
+        let doorbell = Arc::new(Doorbell::new()?);
+        let upward = Arc::new(Upward::new(&ledger, Arc::clone(&doorbell)));
+        let readiness = Arc::new(Readiness::new(
+            clock,
+            ledger.clone(),
+            Duration::from_secs_f64(settings.beat_interval),
+            settings.stall_limit.map(Duration::from_secs_f64),
+        ));
+        let addresses = settings.listen_on()?;
+        let tick = settings.limits.tick();
+        let limits = settings.limits.limits(origins(settings.origins))?;
+        let front = Front { readiness: Arc::clone(&readiness), assets: assets(settings.assets)? };
+        let (router, routes) = routes(settings.routes)?;
+        let site = Site {
+            router,
+            routes,
+            asks: settings.asks,
+            reports_closes: settings.reports_closes,
+            reports_backpressure: settings.reports_backpressure,
+            has_pool_policy: settings.has_pool_policy,
+            retry_after: Duration::from_secs_f64(settings.retry_after),
+            plain: Arc::new(front),
+        };
+        let fallback = Policy { overflow: limits.overflow, high_water: None };
+        let mut registry = Registry::new(settings.threads, fallback);
+        for channel in settings.channels {
+            let overflow = channel.overflow.as_deref().map_or(Ok(fallback.overflow), overflow)?;
+            registry.define(&channel.pattern, Policy { overflow, high_water: channel.high_water });
+        }
+        let settings_of_net = Settings {
+            addresses,
+            backlog: settings.backlog,
+            threads: settings.threads,
+            tick,
+            limits: limits.clone(),
+        };
+        let foundations = Foundations { clock, ledger, upward };
+        let server = python
+            .detach(|| NetServer::start(settings_of_net, Arc::new(site), registry, foundations))
+            .map_err(|error| error::start(python, &error))?;
+        let link = Link::new(server, schedule);
+        link.adopt(&limits);
+        Ok(Self {
+            link: Mutex::new(Some(link)),
+            bridge: Mutex::new(Bridge::new(factory, bearer_cookie)),
+            readiness,
+            doorbell,
+        })
+    }
+
+    /// The descriptor that is readable while events wait.
+    fn fileno(&self) -> i32 {
+        use std::os::fd::AsRawFd;
+        self.doorbell.as_raw_fd()
+    }
+
+    /// The addresses that were bound, `(ip, port)`.
+    #[getter]
+    fn addresses(&self, python: Python<'_>) -> PyResult<Vec<(String, u16)>> {
+        let link = self.link(python)?;
+        Ok(link.server.addresses().iter().map(|address| (address.ip().to_string(), address.port())).collect())
+    }
+
+    /// What happened: a flat list of (sort, whom, what), and whether more is waiting.
+    fn drain<'py>(&self, python: Python<'py>) -> PyResult<(Bound<'py, PyList>, bool)> {
+        let link = self.link(python)?;
+        link.schedule_is_set();
+        lock(&self.bridge).drain(python, &link)
+    }
+
+    /// Wakes the shards for what was sent since the last call. Belongs at the end of a turn of the loop.
+    fn uncork(&self) {
+        // Stopped meanwhile: nobody is left to wake.
+        if let Some(link) = self.running() {
+            link.uncork();
+        }
+    }
+
+    /// `on_connect` said yes.
+    #[pyo3(signature = (request, user, priority, subprotocol, headers, subscribe, victim))]
+    #[expect(clippy::too_many_arguments, reason = "the fields of streamconductor.Accept")]
+    fn admit(
+        &self,
+        python: Python<'_>,
+        request: &Request,
+        user: Option<String>,
+        priority: i64,
+        subprotocol: Option<String>,
+        headers: Vec<(String, String)>,
+        subscribe: Vec<String>,
+        victim: Option<&str>,
+    ) -> PyResult<()> {
+        let link = self.link(python)?;
+        let headers =
+            ResponseHeaders::checked(headers).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        for channel in &subscribe {
+            check_channel(channel)?;
+        }
+        let victim = victim.map(parse_id).transpose()?;
+        let mut registry = link.server.registry();
+        let subscribe = subscribe.iter().map(|channel| registry.join(channel)).collect();
+        drop(registry);
+        let connection = request.arrival.connection;
+        let admission = Admission {
+            connection,
+            user: user.map(Into::into),
+            priority,
+            subprotocol,
+            headers,
+            victim,
+            subscribe,
+        };
+        link.tell(connection.shard(), Command::Admit(Box::new(admission)));
+        Ok(())
+    }
+
+    /// `on_connect` said no.
+    fn refuse(
+        &self,
+        python: Python<'_>,
+        request: &Request,
+        status: u16,
+        reason: String,
+        headers: Vec<(String, String)>,
+    ) -> PyResult<()> {
+        let link = self.link(python)?;
+        let headers =
+            ResponseHeaders::checked(headers).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let connection = request.arrival.connection;
+        link.tell(
+            connection.shard(),
+            Command::Refuse(Box::new(Refused { connection, status, reason, headers })),
+        );
+        Ok(())
+    }
+
+    /// Publishes; from any thread. Returns the subscribers known now. `waits`: returns None instead of publishing
+    /// when the home shard's mailbox is above half, and `Room` will follow.
+    #[pyo3(signature = (channel, payload, key=None, waits=false))]
+    fn publish(
+        &self,
+        python: Python<'_>,
+        channel: &str,
+        payload: &Bound<'_, PyAny>,
+        key: Option<&str>,
+        waits: bool,
+    ) -> PyResult<Option<usize>> {
+        let link = self.link(python)?;
+        check_channel(channel)?;
+        let payload = Payload::of(payload)?;
+        self.check_size(python, &link, payload.bytes().len())?;
+        let found = link.server.registry().find(channel).cloned();
+        let Some(channel) = found else { return Ok(Some(0)) };
+        let home = channel.home();
+        if waits && link.server.must_wait(home) {
+            return Ok(None);
+        }
+        let subscribers = channel.subscribers();
+        let kind = payload.kind();
+        let key = key.map_or(0, key_number);
+        let command = Command::Publish { channel, kind, payload: payload.copy(), key };
+        link.send(python, home, command).map_err(|full| error::overloaded(python, full))?;
+        Ok(Some(subscribers))
+    }
+
+    /// One message to many: to these ids, or to a user, or to everybody; not to the excluded. None: some mailbox is
+    /// above half, and `Room` will follow.
+    #[pyo3(signature = (payload, to, user, exclude, waits))]
+    fn broadcast(
+        &self,
+        python: Python<'_>,
+        payload: &Bound<'_, PyAny>,
+        to: Option<Vec<String>>,
+        user: Option<String>,
+        exclude: Vec<String>,
+        waits: bool,
+    ) -> PyResult<bool> {
+        let link = self.link(python)?;
+        let payload = Payload::of(payload)?;
+        self.check_size(python, &link, payload.bytes().len())?;
+        let to = to.map(|ids| ids.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()).transpose()?;
+        let exclude = exclude.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
+        if waits && (0..link.server.shards()).any(|shard| link.server.must_wait(shard)) {
+            return Ok(false);
+        }
+        let bytes: Bytes = payload.copy();
+        for shard in 0..link.server.shards() {
+            let audience = match (&to, &user) {
+                (Some(ids), _) => {
+                    let here: Vec<ConnectionId> =
+                        ids.iter().copied().filter(|id| id.shard() == shard).collect();
+                    if here.is_empty() {
+                        continue;
+                    }
+                    Audience::These(here)
+                }
+                (None, Some(user)) => Audience::User(user.as_str().into()),
+                (None, None) => Audience::Everyone,
+            };
+            let broadcast = Broadcast {
+                kind: payload.kind(),
+                payload: bytes.clone(),
+                to: audience,
+                exclude: exclude.clone(),
+            };
+            let command = Command::Broadcast(Box::new(broadcast));
+            link.send(python, shard, command).map_err(|full| error::overloaded(python, full))?;
+        }
+        Ok(true)
+    }
+
+    /// Ends all connections of a user with 4403.
+    fn disconnect(&self, python: Python<'_>, user: &str, reason: &str) -> PyResult<()> {
+        let link = self.link(python)?;
+        let user: Arc<str> = user.into();
+        link.server.tell_all(|| Command::Disconnect { user: Arc::clone(&user), reason: reason.into() });
+        Ok(())
+    }
+
+    /// Open connections, as their shards see them now. `first_to_leave`: only the first few of the eviction order.
+    #[pyo3(signature = (user=None, channel=None, path=None, first_to_leave=None))]
+    fn views(
+        &self,
+        python: Python<'_>,
+        user: Option<String>,
+        channel: Option<String>,
+        path: Option<String>,
+        first_to_leave: Option<usize>,
+    ) -> PyResult<Vec<View>> {
+        let link = self.link(python)?;
+        let channel = match channel {
+            None => None,
+            Some(name) => match link.server.registry().find(&name) {
+                Some(channel) => Some(channel.id()),
+                None => return Ok(Vec::new()),
+            },
+        };
+        let filter =
+            Filter { user: user.map(Into::into), channel, path: path.map(Into::into), first_to_leave };
+        let views = python.detach(|| link.server.list(&filter));
+        Ok(views.into_iter().map(view).collect())
+    }
+
+    /// The Python object of an open connection that Python holds already.
+    fn bound<'py>(&self, python: Python<'py>, id: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(lock(&self.bridge).connection(python, parse_id(id)?))
+    }
+
+    /// Takes hold of a connection that Python does not hold yet: makes its handle.
+    fn hold(&self, python: Python<'_>, id: &str) -> PyResult<ConnectionHandle> {
+        let link = self.link(python)?;
+        let id = parse_id(id)?;
+        let gauge = Arc::new(streamconductor_core::gauge::Gauge::new(&link.server.foundations().ledger));
+        gauge.set_state(streamconductor_core::lifecycle::Public::Open);
+        link.tell(id.shard(), Command::Hold { connection: id, gauge: Arc::clone(&gauge) });
+        Ok(ConnectionHandle { id, gauge, link })
+    }
+
+    /// Remembers the Python object that was made for a handle.
+    fn bind(&self, id: &str, connection: Py<PyAny>) -> PyResult<()> {
+        lock(&self.bridge).bind(parse_id(id)?, connection);
+        Ok(())
+    }
+
+    /// `status()` as JSON text; `feeds` is JSON text of the feeds.
+    fn status(&self, python: Python<'_>, feeds: &str) -> PyResult<String> {
+        let link = self.link(python)?;
+        let _ = (&link, feeds, python);
+        Ok(String::new())
+    }
+
+    /// `metrics()` as OpenMetrics text.
+    fn metrics(&self, python: Python<'_>) -> PyResult<String> {
+        let link = self.link(python)?;
+        let _ = (&link, python);
+        Ok(String::new())
+    }
+
+    /// Connections, maximum, pending, maximum of pending, ledger used, budget.
+    fn pool(&self, python: Python<'_>) -> PyResult<(usize, usize, usize, usize, usize, usize)> {
+        let link = self.link(python)?;
+        let (connections, pending) = (link.server.pool().connections(), link.server.pool().pending());
+        let ledger = &link.server.foundations().ledger;
+        Ok((
+            connections.used,
+            connections.maximum,
+            pending.used,
+            pending.maximum,
+            ledger.used(),
+            ledger.budget(),
+        ))
+    }
+
+    /// The loop runs.
+    fn beat(&self) {
+        self.readiness.beat();
+    }
+
+    /// For how long the loop has not run, in seconds.
+    fn stalled(&self) -> f64 {
+        self.readiness.stalled().as_secs_f64()
+    }
+
+    /// A health check gave its verdict.
+    fn record_health(&self, python: Python<'_>, name: String, verdict: HealthVerdict) -> PyResult<()> {
+        let at = self.link(python)?.server.now();
+        let stale_after = Duration::from_secs_f64(verdict.stale_after);
+        let HealthVerdict { state, required, detail, facts, .. } = verdict;
+        self.readiness.record(name, Verdict { state, required, detail, facts, at, stale_after });
+        Ok(())
+    }
+
+    /// Other limits from now on.
+    fn reconfigure(
+        &self,
+        python: Python<'_>,
+        limits: LimitNumbers,
+        origin_names: Option<OriginNames>,
+        stall_limit: Option<f64>,
+    ) -> PyResult<()> {
+        let link = self.link(python)?;
+        let limits = Arc::new(limits.limits(origins(origin_names))?);
+        link.adopt(&limits);
+        link.server.registry().set_fallback(Policy { overflow: limits.overflow, high_water: None });
+        link.server.reconfigure(&limits);
+        self.readiness.set_stall_limit(stall_limit.map(Duration::from_secs_f64));
+        Ok(())
+    }
+
+    /// Sets the policy of a pattern for channels that come into being from now on.
+    fn define_channel(
+        &self,
+        python: Python<'_>,
+        pattern: &str,
+        overflow_name: Option<&str>,
+        high_water: Option<usize>,
+    ) -> PyResult<()> {
+        let link = self.link(python)?;
+        let mut registry = link.server.registry();
+        let overflow = overflow_name.map_or(Ok(registry.fallback().overflow), overflow)?;
+        registry.define(pattern, Policy { overflow, high_water });
+        Ok(())
+    }
+
+    /// Readiness turns red, upgrades get 503, and all connections are closed, spread over `seconds`.
+    fn depart(&self, python: Python<'_>, seconds: f64) -> PyResult<()> {
+        let link = self.link(python)?;
+        self.readiness.drain();
+        link.server.depart(Duration::from_secs_f64(seconds));
+        Ok(())
+    }
+
+    /// Resets what is left.
+    fn abandon(&self, python: Python<'_>) -> PyResult<()> {
+        self.link(python)?.server.abandon();
+        Ok(())
+    }
+
+    /// Stops all threads and waits for them, `patience` seconds at most. False: some did not end.
+    fn stop(&self, python: Python<'_>, patience: f64) -> bool {
+        let link = lock(&self.link).take();
+        let ended = python.detach(|| {
+            let patience = Duration::from_secs_f64(patience);
+            // Other holders (connections that Python keeps) may still have the link: the threads end all the same.
+            link.is_none_or(|link| link.server.stop(patience))
+        });
+        // Python objects are dropped outside the lock: their finalizers may call back.
+        let released = lock(&self.bridge).clear();
+        drop(released);
+        ended
+    }
+
+    /// Whether it runs.
+    #[getter]
+    fn is_running(&self) -> bool {
+        self.running().is_some()
+    }
+}
+
+/// What a health check says.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct HealthVerdict {
+    state: String,
+    required: bool,
+    detail: String,
+    facts: String,
+    stale_after: f64,
+}
+
+impl Server {
+    fn running(&self) -> Option<Arc<Link>> {
+        lock(&self.link).clone()
+    }
+
+    /// The link, while the server runs.
+    pub fn link(&self, python: Python<'_>) -> PyResult<Arc<Link>> {
+        self.running().ok_or_else(|| error::not_running(python, "this call"))
+    }
+
+    fn check_size(&self, python: Python<'_>, link: &Link, payload: usize) -> PyResult<()> {
+        let limit = link.max_buffered();
+        let size = payload + header_size(payload);
+        if size > limit { Err(error::too_big(python, size, limit)) } else { Ok(()) }
+    }
+}
+
+/// Nothing panics while it holds one of these locks in a state worth distrusting, so poison is ignored.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn routes(settings: Vec<crate::settings::RouteSetting>) -> PyResult<(Router, Vec<Route>)> {
+    let mut router = Router::new();
+    let mut routes = Vec::new();
+    for setting in settings {
+        let subprotocols = setting.subprotocols;
+        let origins = setting.has_origins.then(|| origins(setting.origins));
+        router
+            .add(&setting.pattern, RouteSettings { subprotocols, origins })
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let heartbeat = setting.heartbeat_message.map(|message| {
+            let mut frame = Vec::new();
+            encode_message(&mut frame, streamconductor_core::codec::Kind::Text, message.as_bytes());
+            frame.into()
+        });
+        routes.push(Route { receives: setting.receives, held: setting.held, heartbeat });
+    }
+    Ok((router, routes))
+}
+
+fn assets(settings: Vec<AssetSetting>) -> PyResult<std::collections::HashMap<String, Asset>> {
+    settings
+        .into_iter()
+        .map(|asset| {
+            if asset.content.len() > MAX_ASSET {
+                let size = asset.content.len();
+                return Err(PyValueError::new_err(format!(
+                    "asset {} has {size} bytes, more than {MAX_ASSET}; serve it elsewhere",
+                    asset.path
+                )));
+            }
+            // Assets live as long as the process: a handful of names that are known at start.
+            let content_type: &'static str = asset.content_type.leak();
+            Ok((asset.path, Asset { content_type, content: asset.content.into() }))
+        })
+        .collect()
+}
+
+fn view(view: ConnectionView) -> View {
+    View {
+        id: view.connection.to_string(),
+        user: view.user.as_deref().map(str::to_owned),
+        path: view.path.to_string(),
+        route: view.route,
+        priority: view.priority,
+        remote_address: view.address.map(|address| (address.ip().to_string(), address.port())),
+        connected_for: view.age.as_secs_f64(),
+        idle_for: view.idle.as_secs_f64(),
+        buffered_amount: view.buffered,
+        dropped: view.dropped,
+        latency: view.latency.map(|latency| latency.as_secs_f64()),
+        channels: view.channels,
+        state: view.state.name(),
+    }
+}
