@@ -32,7 +32,7 @@ def main() -> None:
         help=f"start with N readers that stall, at most {MAX_READERS}",
     )
     parser.add_argument(
-        "--ping-interval", type=float, default=5.0, metavar="SECONDS", help="heartbeat (default: 5)"
+        "--ping-interval", type=float, default=10.0, metavar="SECONDS", help="heartbeat (default: 10)"
     )
     arguments = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):

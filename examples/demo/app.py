@@ -53,7 +53,10 @@ class Demo:
             port=port,
             ping_interval=ping_interval,
             heartbeat_message=HEARTBEAT,
+            max_connections=2 * MAX_READERS,
             max_buffered="1MiB",
+            max_inbound="16KiB",
+            max_message_size="16KiB",
             close_timeout=1,
             shutdown_grace=5,
         )

@@ -36,9 +36,8 @@ class Tail:
         self._overlong = False
         self.skipped = 0
         """Bytes left out so far because the file grew faster than it was read."""
-        self._open()
-        if self._file is not None:
-            self._seek(max(0, os.fstat(self._file.fileno()).st_size - recent))
+        if self._open():
+            self._seek(max(0, path.stat().st_size - recent))
 
     def read(self) -> list[str]:
         """The lines that were completed since the last call, oldest first."""

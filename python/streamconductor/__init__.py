@@ -30,6 +30,8 @@ from .errors import (
 from .feed import Feed
 from .health import Health
 from .policy import ConnectionInfo, PoolPolicy, PoolSnapshot
+from .running import run
+from .serve import broadcast, serve
 from .server import Server
 
 __all__ = [
@@ -66,4 +68,7 @@ __all__ = [
     "WrongMessageType",
     "WrongThread",
     "__version__",
+    "broadcast",
+    "run",
+    "serve",
 ]

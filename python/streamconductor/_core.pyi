@@ -1,7 +1,217 @@
-"""The extension module: the native half of StreamConductor, without a promise of stability of its own."""
+"""The native half of the package. Its public face is `streamconductor`; names here may change at any time."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, TypedDict, final
 
-__all__ = ["__version__"]
+__version__: str
 
-__version__: Final[str]
+class View(TypedDict):
+    """An open connection, as its shard sees it."""
+
+    id: str
+    user: str | None
+    path: str
+    route: int
+    priority: int
+    remote_address: tuple[str, int] | None
+    connected_for: float
+    idle_for: float
+    buffered_amount: int
+    dropped: int
+    latency: float | None
+    channels: int
+    state: str
+
+def lifecycle_table() -> list[tuple[str, str, str, str, str]]:
+    """The executed transition table: direction, from, event, to, meaning."""
+
+def state_names() -> list[str]:
+    """The names of all finer states."""
+
+@final
+class Answer:
+    """Takes the loop's answer to a change of the configuration that came over HTTP."""
+
+    def give(self, error: str | None) -> None:
+        """None: done; else what is wrong."""
+
+@final
+class Ticket:
+    """Kept until Python has finished with a connection: its handler and `on_close` have ended."""
+
+@final
+class Request:
+    """An opening handshake's request. Its parts are made when asked for."""
+
+    @property
+    def path(self) -> str:
+        """The path as sent, percent-encoded, without the query."""
+    @property
+    def query_string(self) -> str:
+        """The query without its question mark; empty when there is none."""
+    @property
+    def host(self) -> str:
+        """The `Host` header."""
+    @property
+    def origin(self) -> str | None:
+        """The `Origin` header; None when absent, as from programs that are no browsers."""
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols that the client offers, in its order, without bearer tokens."""
+    @property
+    def bearer_token(self) -> str | None:
+        """The bearer token from `Authorization`, else the cookie `Config.bearer_cookie`, else an offered
+        subprotocol ``bearer.<token>``; None when there is none.
+        """
+    @property
+    def path_params(self) -> dict[str, str]:
+        """The parameters of the route, decoded."""
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers by lower-case name; several of one name are joined, as HTTP has it."""
+    @property
+    def raw_headers(self) -> list[tuple[str, bytes]]:
+        """All headers in order, names as sent."""
+    def header(self, name: str) -> str | None:
+        """The first header of that name, whatever its case; None when absent."""
+    @property
+    def remote_address(self) -> tuple[str, int] | None:
+        """The peer's host and port; None on a Unix socket."""
+    @property
+    def route(self) -> int:
+        """The route's number, in the order of registration."""
+    @property
+    def connection_id(self) -> str:
+        """The id that the connection has from here on."""
+    @property
+    def has_slot(self) -> bool:
+        """Whether a slot is reserved for it; otherwise somebody must leave before it can come in."""
+    @property
+    def asks(self) -> bool:
+        """Whether a verdict is expected."""
+
+@final
+class ConnectionHandle:
+    """The native half of `streamconductor.Connection`."""
+
+    @property
+    def id(self) -> str:
+        """The connection's id."""
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes accepted for sending that are neither written, dropped nor discarded."""
+    @property
+    def latency(self) -> float | None:
+        """Round trip of the last ping in seconds; None before the first pong."""
+    @property
+    def dropped(self) -> int:
+        """Messages dropped by policy."""
+    @property
+    def state_number(self) -> int:
+        """0 CONNECTING, 1 OPEN, 2 CLOSING, 3 CLOSED."""
+    def try_send(self, payload: object) -> int:
+        """0: sent; 1: wait for `Writable`; 2: wait for room in the mailbox; 3: the connection is not open."""
+    def send_nowait(self, payload: object) -> bool:
+        """False: the connection is not open."""
+    def is_above_low_water(self) -> bool:
+        """Whether more than `low_water` bytes are buffered; if so, one `Writable` will follow."""
+    def taken(self, message: object) -> None:
+        """The handler took a message."""
+    def join(self, channel: str, first: object | None) -> None:
+        """Subscribes."""
+    def part(self, channel: str) -> None:
+        """Unsubscribes."""
+    def end(self, code: int, reason: str, raised: bool = False) -> None:
+        """Ends the connection; from any thread."""
+    def is_on_loop(self) -> bool:
+        """Whether the calling thread is the loop's."""
+
+@final
+class Server:
+    """A running native server."""
+
+    @staticmethod
+    def start(
+        settings: dict[str, Any],
+        schedule: Callable[[], object],
+        factory: Callable[..., object],
+        bearer_cookie: str | None,
+    ) -> Server:
+        """Binds and starts."""
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not been stopped."""
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses that were bound."""
+    def fileno(self) -> int:
+        """The descriptor that is readable while events wait."""
+    def drain(self) -> tuple[list[Any], bool]:
+        """A flat list of (sort, whom, what), and whether more is waiting."""
+    def uncork(self) -> None:
+        """Wakes the shards for what was sent since the last call."""
+    def admit(
+        self,
+        request: Request,
+        user: str | None,
+        priority: int,
+        subprotocol: str | None,
+        headers: list[tuple[str, str]],
+        subscribe: list[str],
+        victim: str | None,
+    ) -> None:
+        """`on_connect` said yes."""
+    def refuse(self, request: Request, status: int, reason: str, headers: list[tuple[str, str]]) -> None:
+        """`on_connect` said no."""
+    def publish(
+        self, channel: str, payload: object, key: str | None = None, waits: bool = False
+    ) -> int | None:
+        """The subscribers known now; None: wait for room."""
+    def broadcast(
+        self, payload: object, to: list[str] | None, user: str | None, exclude: list[str], waits: bool
+    ) -> bool:
+        """False: wait for room."""
+    def disconnect(self, user: str, reason: str) -> None:
+        """Ends all connections of a user with 4403."""
+    def views(
+        self,
+        user: str | None = None,
+        channel: str | None = None,
+        path: str | None = None,
+        first_to_leave: int | None = None,
+    ) -> list[View]:
+        """Open connections, as their shards see them now."""
+    def bound(self, id: str) -> Any:
+        """The Python object of a connection, or None."""
+    def hold(self, id: str) -> ConnectionHandle:
+        """Takes hold of a connection that Python does not hold yet."""
+    def bind(self, id: str, connection: object) -> None:
+        """Remembers the Python object that was made for a handle."""
+    def set_feeds(self, feeds: str) -> None:
+        """What the feeds do, as JSON text, for the status."""
+    def status(self) -> str:
+        """`/status` as JSON text."""
+    def metrics(self) -> str:
+        """`/metrics` as OpenMetrics text."""
+    def pool(self) -> tuple[int, int, int, int, int, int]:
+        """Connections, their maximum, pending places, their maximum, bytes used, budget."""
+    def beat(self) -> None:
+        """The loop runs."""
+    def stalled(self) -> float:
+        """Seconds for which the loop has not run."""
+    def record_health(self, name: str, verdict: dict[str, Any]) -> None:
+        """A health check gave its verdict."""
+    def reconfigure(
+        self, limits: dict[str, Any], origin_names: list[str] | str | None, stall_limit: float | None
+    ) -> None:
+        """Other limits from now on."""
+    def define_channel(self, pattern: str, overflow_name: str | None, high_water: int | None) -> None:
+        """The policy of a pattern."""
+    def depart(self, seconds: float) -> None:
+        """Closes all connections, spread over a time."""
+    def abandon(self) -> None:
+        """Resets what is left."""
+    def start_admin(self, address: str, token: str | None) -> int:
+        """Starts the admin address; returns its port."""
+    def stop(self, patience: float) -> bool:
+        """Stops all threads; False: some did not end in time."""

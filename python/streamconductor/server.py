@@ -19,7 +19,8 @@ from .arrivals import Arrivals
 from .config import Config
 from .connection import Backpressure, Closed, Connection
 from .encoder import encode
-from .errors import ForkedProcess, NotRunning, UnsupportedEventLoop
+from .errors import ConfigError, ForkedProcess, NotRunning, UnsupportedEventLoop
+from .exit import stop_at_exit
 from .feed import Feed, Source
 from .handlers import Handlers
 from .health import HealthChecks
@@ -46,7 +47,8 @@ logger = logging.getLogger("streamconductor.server")
     _DEPARTED,
     _ROOM,
     _FAILED,
-) = range(11)
+    _RECONFIGURE,
+) = range(12)
 
 # Calls that need not wait still let other tasks run once in so many.
 _IN_A_ROW = 64
@@ -104,10 +106,12 @@ class Server(Registration):
         settings = await self._settings()
         native = _core.Server.start(settings, self._schedule_uncork, self._connect, self.config.bearer_cookie)
         self._native = native
+        stop_at_exit(self)
         self._state = "running"
         self._departed = self._loop.create_future()
         self._shards_left = self.config.threads
-        self._stopped = asyncio.Event()
+        self._stopping: asyncio.Future[None] = self._loop.create_future()
+        self._ending: asyncio.Task[None] | None = None
         self._failure: str | None = None
         self._arrivals = Arrivals(native, self.config, self._on_connect, self._pool_policy)
         self._handlers = Handlers(self._on_close, self._on_backpressure)
@@ -119,8 +123,8 @@ class Server(Registration):
         self._loop.add_reader(native.fileno(), self._dispatch)
         ready = self._loop.create_future()
         self._main = self._loop.create_task(self._run(ready), name="streamconductor server")
-        await ready
         self._beat()
+        await ready
         try:
             await self._start_admin()
         except BaseException:
@@ -137,7 +141,7 @@ class Server(Registration):
             for feed in self._feeds.values():
                 self._start_feed(feed)
             ready.set_result(None)
-            await self._stopped.wait()
+            await asyncio.wait([self._stopping])
             self._checks.stop()
             for feed in self._feeds.values():
                 feed.stop()
@@ -156,8 +160,9 @@ class Server(Registration):
     async def wait_closed(self) -> None:
         """Waits until the server has stopped; returns at once if it has not been started."""
         if self._native is not None:
-            await self._stopped.wait()
-            await asyncio.wait([self._main])
+            await asyncio.wait([self._stopping])
+            if self._ending is not None:
+                await asyncio.shield(self._ending)
 
     async def shutdown(self, grace: float | None = None) -> None:
         """Stops: readiness turns red, upgrades get 503, connections are closed with 1012, spread over the grace.
@@ -176,13 +181,20 @@ class Server(Registration):
         if self._state == "running":
             self._state = "stopping"
             native.depart(self._departure_time(native, grace))
-        try:
-            async with asyncio.timeout_at(deadline):
-                await asyncio.shield(self._departed)
-                await self._handlers.emptied()
-        except TimeoutError:
-            pass
-        await self._stop(native)
+        gone = self._loop.create_task(self._until_gone())
+        # Another call with less grace ends this wait, too.
+        timeout = deadline - self._loop.time()
+        await asyncio.wait([gone, self._stopping], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if self._ending is None:
+            self._stopping.set_result(None)
+            self._ending = self._loop.create_task(self._stop(native))
+        # Whoever called it may be cancelled: the stopping goes on.
+        await asyncio.shield(self._ending)
+
+    async def _until_gone(self) -> None:
+        await asyncio.wait([self._departed])
+        await self._handlers.emptied()
 
     def _departure_time(self, native: _core.Server, grace: float) -> float:
         """The k-th of n goes at k/n of what the grace leaves for closing handshakes, never slower than 100 a second."""
@@ -190,11 +202,7 @@ class Server(Registration):
         return max(0.0, min(grace - self.config.close_timeout - 1, connections / 100))
 
     async def _stop(self, native: _core.Server) -> None:
-        if self._stopped.is_set():
-            await asyncio.wait([self._main])
-            return
         native.abandon()
-        self._stopped.set()
         self._handlers.cancel_all()
         # One more look at what the shards said, so that every ending is told.
         await asyncio.sleep(0)
@@ -349,8 +357,7 @@ class Server(Registration):
 
     def status(self) -> dict[str, Any]:
         """What `/status` says, as plain JSON values."""
-        feeds = json.dumps([feed.describe() for feed in self._feeds.values()])
-        status: dict[str, Any] = json.loads(self._running("status").status(feeds))
+        status: dict[str, Any] = json.loads(self._running("status").status())
         return status
 
     def metrics(self) -> str:
@@ -433,8 +440,6 @@ class Server(Registration):
             "reports_backpressure": bool(self._on_backpressure),
             "beat_interval": self._beat_interval,
             "stall_limit": config.stall_limit,
-            "admin_address": None,
-            "admin_token": config.admin_token,
         }
 
     @property
@@ -457,6 +462,7 @@ class Server(Registration):
 
     def _record_feed(self, feed: Feed) -> None:
         if self._native is not None:
+            self._native.set_feeds(json.dumps({each.name: each.describe() for each in self._feeds.values()}))
             is_ok = feed.state in ("running", "ended")
             self._record(f"feed:{feed.name}", is_ok, feed.required, feed.error or feed.state, {}, 1e9)
 
@@ -561,8 +567,18 @@ class Server(Registration):
                 self._departed.set_result(None)
         elif sort == _ORIGIN_REFUSED:
             logger.warning("origin %r was refused; to allow it: Config(origins=[%r])", what, what)
+        elif sort == _RECONFIGURE:
+            self._reconfigure_over_http(*what)
         elif sort == _FAILED:
             self._fail(what)
+
+    def _reconfigure_over_http(self, fields: str, answer: _core.Answer) -> None:
+        try:
+            self.reconfigure(**json.loads(fields))
+        except (ConfigError, ValueError, TypeError) as error:
+            answer.give(str(error))
+        else:
+            answer.give(None)
 
     def _fail(self, reason: str) -> None:
         if self._failure is None:

@@ -30,27 +30,32 @@ function show(id, format, value) {
 
 /** Lines over the last minute; the legend tells the newest values, or those under the pointer. */
 class Chart {
-  #samples = []; #canvas; #values = []; #pointer = null;
+  #samples = []; #canvas; #swatches = []; #values = []; #pointer = null;
 
-  // series: {name, color, area, format, of}; others: lines without a name; marks: levels; top: the least maximum.
-  constructor(id, { series, format, top, others = () => [], marks = () => [] }) {
+  // series: {name, color, area, format, of}; others: lines without a name; marks: levels; top: the least maximum,
+  // or, when it is `fixed`, the maximum itself.
+  constructor(id, { series, format, top, fixed = false, others = () => [], marks = () => [] }) {
     this.card = $(id);
-    Object.assign(this, { series, format, top, others, marks });
+    Object.assign(this, { series, format, top, fixed, others, marks });
     const legend = document.createElement("div");
     legend.className = "legend";
     for (const { name, color } of series) {
-      const entry = document.createElement("span"), swatch = document.createElement("i"), value = document.createElement("b");
+      const [entry, swatch, value] = ["span", "i", "b"].map((tag) => document.createElement(tag));
       swatch.style.color = `var(--${color})`;
       value.className = "value";
       value.dataset.series = name;
       entry.append(swatch, name, value);
       legend.append(entry);
+      this.#swatches.push(swatch);
       this.#values.push(value);
     }
+    const plot = document.createElement("div");
+    plot.className = "plot";
     this.#canvas = document.createElement("canvas");
     this.#canvas.setAttribute("role", "img");
     this.#canvas.setAttribute("aria-label", `${this.card.querySelector("h2, h3").textContent} over the last minute`);
-    this.card.append(legend, this.#canvas);
+    plot.append(this.#canvas);
+    this.card.append(legend, plot);
     this.#canvas.addEventListener("pointermove", (event) => { this.#pointer = event.offsetX; });
     this.#canvas.addEventListener("pointerleave", () => { this.#pointer = null; });
   }
@@ -72,11 +77,13 @@ class Chart {
     if (!newest) return;
     const marks = this.marks(newest.reading);
     const values = samples.flatMap(({ reading }) => this.series.map((series) => series.of(reading)));
-    const top = nice(Math.max(this.top(newest.reading), ...values), this.format === bytes || this.format === rate);
+    const least = this.top(newest.reading), binary = this.format === bytes || this.format === rate;
+    const top = this.fixed ? least : nice(Math.max(least, ...values), binary);
     const bottom = height - 4, ink = getComputedStyle(canvas).color;
     const x = (at) => width - 3 - ((now - at) / MINUTE) * (width - 3);
     const y = (value) => bottom - (Math.min(value, top) / top) * (bottom - 16);
 
+    const labels = [];
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.strokeStyle = context.fillStyle = ink;
     for (const part of height > 110 ? [0, 0.5, 1] : [0, 1]) {
@@ -84,16 +91,14 @@ class Chart {
       context.globalAlpha = part === 0 ? 0.5 : 0.22;
       stroke(context, [[0, level], [width, level]], 1);
       context.globalAlpha = 1;
-      if (part > 0) context.fillText(text(this.format, part * top), 0, level - 4);
+      if (part > 0) labels.push([text(this.format, part * top).replace(/\.0+(?!\d)/, ""), "left", 0, level - 4]);
     }
     for (const { name, value } of marks) {
       if (value > top) continue;
       context.setLineDash([4, 4]);
       stroke(context, [[0, y(value)], [width, y(value)]], 1);
       context.setLineDash([]);
-      context.textAlign = "right";
-      context.fillText(name, width, y(value) - 4);
-      context.textAlign = "left";
+      labels.push([name, "right", width, y(value) - 4]);
     }
     context.globalAlpha = 0.3;
     for (let each = 0; each < this.others(newest.reading).length; each += 1) {
@@ -103,7 +108,7 @@ class Chart {
     }
     context.globalAlpha = 1;
     this.series.forEach((series, index) => {
-      context.strokeStyle = context.fillStyle = getComputedStyle(this.#values[index].previousSibling.previousSibling).color;
+      context.strokeStyle = context.fillStyle = getComputedStyle(this.#swatches[index]).color;
       for (const run of runs(samples, series.of)) {
         const points = run.map(([at, value]) => [x(at), y(value)]);
         if (series.area) fill(context, points, bottom);
@@ -111,6 +116,14 @@ class Chart {
       }
       dot(context, x(newest.at), y(series.of(newest.reading)));
     });
+    context.strokeStyle = getComputedStyle(this.card.closest(".card")).backgroundColor; // a halo: lines run below
+    context.fillStyle = ink;
+    context.lineWidth = 4;
+    for (const [words, align, ...place] of labels) {
+      context.textAlign = align;
+      context.strokeText(words, ...place);
+      context.fillText(words, ...place);
+    }
     this.#tell(context, this.#sampleAt(now, width) ?? newest, x, height, ink);
   }
 
@@ -137,7 +150,8 @@ class Chart {
 function nice(value, binary) {
   const unit = binary ? 1024 ** Math.floor(Math.log2(Math.max(value, 1)) / 10) : 1;
   const scaled = value / unit, power = 10 ** Math.floor(Math.log10(scaled));
-  return unit * power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= scaled * 0.999);
+  const rounded = power * [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= scaled * 0.999);
+  return unit * (binary && rounded >= 1000 ? 1024 : rounded);
 }
 
 /** The samples as [at, value], split where the link was down. */
@@ -177,15 +191,14 @@ function dot(context, x, y) {
 const charts = {
   "host:cpu": new Chart("cpu", {
     series: [{ name: "all cores", color: "blue", area: true, of: (reading) => reading.total }],
-    others: (reading) => reading.cores, format: percent, top: () => 100,
+    others: (reading) => reading.cores, format: percent, top: () => 100, fixed: true,
   }),
   "host:memory": new Chart("memory", {
     series: [
       { name: "used", color: "violet", area: true, of: (reading) => reading.used },
       { name: "cached", color: "green", of: (reading) => reading.cached },
     ],
-    marks: ({ total }) => [{ name: `all: ${text(bytes, total)}`, value: total }],
-    format: bytes, top: (reading) => reading.total,
+    format: bytes, top: (reading) => reading.total, fixed: true,
   }),
   "host:net": new Chart("net", {
     series: [
@@ -211,7 +224,7 @@ const resident = new Chart("resident", {
 });
 const water = new Chart("water", {
   series: [{ name: "buffered", color: "blue", area: true, of: (reading) => reading.most_buffered }],
-  marks: (reading) => [{ name: "high water", value: reading.high_water }, { name: "low water", value: reading.low_water }],
+  marks: (reading) => ["high", "low"].map((name) => ({ name: `${name} water`, value: reading[`${name}_water`] })),
   format: bytes, top: (reading) => 1.3 * reading.high_water,
 });
 const delivery = new Chart("delivery", {
@@ -225,10 +238,15 @@ const delivery = new Chart("delivery", {
 // --------------------------------------------------------------------------------------------------- figures
 
 const arrivals = []; // [when, milliseconds since it was published], of the last ten seconds
-const echoes = []; // [round trip, how far the server's clock is ahead], in seconds; the last ten
+const echoes = []; // [round trip, how far the server's clock is ahead give or take half of it]; the last sixty
 
-/** How far the server's clock is ahead: told best by the echo that was under way for the shortest time. */
-const ahead = () => (echoes.length ? echoes.reduce((best, echo) => (echo[0] < best[0] ? echo : best))[1] : null);
+/** How many seconds the server's clock is ahead, or null before the first echo. */
+function ahead() {
+  if (!echoes.length) return null;
+  // Told best by the echo that was under way for the shortest time, unless it may as well be one and the same clock.
+  const [roundTrip, skew] = echoes.reduce((best, echo) => (echo[0] < best[0] ? echo : best));
+  return Math.abs(skew) <= roundTrip / 2 ? 0 : skew;
+}
 
 function published({ channel, at, reading }) {
   const skew = ahead();
@@ -241,7 +259,7 @@ function published({ channel, at, reading }) {
 function echoed({ echo, at, latency, dropped }) {
   const roundTrip = clock() - echo;
   echoes.push([roundTrip, at - (echo + roundTrip / 2)]);
-  if (echoes.length > 10) echoes.shift();
+  if (echoes.length > 60) echoes.shift();
   show("round-trip", milliseconds, 1000 * roundTrip);
   if (latency !== null) show("latency", milliseconds, 1000 * latency);
   show("dropped", whole, dropped);
@@ -255,6 +273,7 @@ function standing(at, reading) {
   show("dropped-all", whole, reading.dropped);
   show("cut", whole, reading.cut);
   $("stall").setAttribute("aria-checked", String(reading.wanted > 0));
+  if (reading.wanted && document.activeElement !== $("readers")) $("readers").value = reading.wanted;
   $("stalled").textContent = reading.wanted ? `${reading.stalled} of ${reading.wanted} stalled` : "none";
 }
 
@@ -264,7 +283,7 @@ function summarize() {
   show("messages", whole, arrivals.filter(([when]) => when > now - 2).length / 2);
   const delays = arrivals.map(([, delay]) => delay).filter((delay) => delay !== null).sort((a, b) => a - b);
   if (!delays.length) return;
-  const [p50, p99] = [0.5, 0.99].map((part) => delays[Math.min(delays.length - 1, Math.floor(part * delays.length))]);
+  const [p50, p99] = [0.5, 0.99].map((part) => delays[Math.floor(part * delays.length)]);
   show("p50", milliseconds, p50);
   show("p99", milliseconds, p99);
   delivery.add(now + ahead(), { p50, p99 });
@@ -290,7 +309,11 @@ function follow(channel) {
     if (begun.has(channel)) count += lines.length;
     else list.replaceChildren(); // a link begins with the recent lines, those that were shown before among them
     begun.add(channel);
-    list.append(...lines.slice(-LINES).map((line) => Object.assign(document.createElement("li"), { textContent: line || " " })));
+    for (const line of lines.slice(-LINES)) {
+      const item = document.createElement("li");
+      item.textContent = line || " ";
+      list.append(item);
+    }
     while (list.childElementCount > LINES) list.firstChild.remove();
     note.textContent = `${count} new lines${skipped ? `, ${text(bytes, skipped)} skipped` : ""}`;
     if (atEnd) list.scrollTop = list.scrollHeight;
@@ -340,13 +363,13 @@ socket.onreconnecting = ({ detail }) =>
   state("reconnecting", `Reconnecting, attempt ${detail.attempt} in ${detail.delay.toFixed(1)} s`);
 socket.onclose = ({ code, reason }) => state("closed", `Closed: ${code} ${reason}`);
 
-$("stall").onclick = () => {
-  const on = $("stall").getAttribute("aria-checked") === "true";
-  socket.send(JSON.stringify({ slow: on ? 0 : $("readers").valueAsNumber || 0 }));
-};
-$("readers").onchange = () => {
-  if ($("stall").getAttribute("aria-checked") === "true") socket.send(JSON.stringify({ slow: $("readers").valueAsNumber || 0 }));
-};
+const isOn = () => $("stall").getAttribute("aria-checked") === "true";
+function stall(on) {
+  const readers = Math.min($("readers").max, Math.max(1, Math.round($("readers").valueAsNumber) || 1));
+  if (socket.readyState === socket.OPEN) socket.send(JSON.stringify({ slow: on ? readers : 0 }));
+}
+$("stall").onclick = () => stall(!isOn());
+$("readers").onchange = () => isOn() && stall(true);
 $("switch").onsubmit = (event) => event.preventDefault();
 $("theme").onclick = () => {
   const dark = getComputedStyle(document.body).backgroundColor === "rgb(14, 14, 13)";

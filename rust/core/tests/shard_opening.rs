@@ -250,3 +250,51 @@ fn a_refused_origin_is_told_once() {
     );
     assert_eq!(counted(&mut server, Outcome::Origin), 2);
 }
+
+#[test]
+fn an_answer_that_the_socket_takes_in_parts_is_whole_before_writing_is_shut() {
+    let mut server = Server::with(|setup| setup.asks = true);
+    let mut client = server.ask(0, "/chat");
+    client.set_room(Room::Bytes(10));
+    server.refuse(&client, 401, "not you");
+    assert_eq!((client.is_shut(), client.released()), (false, None));
+    // Neither a second verdict nor a shutdown answers twice, and what comes meanwhile is discarded.
+    server.refuse(&client, 403, "again");
+    server.send(&client, b"impatient");
+    server.command(0, Command::Depart { until: server.now });
+    server.unblock(&client, Room::Bytes(10));
+    server.unblock(&client, Room::All);
+    assert!(client.is_shut());
+    assert!(client.head().starts_with("HTTP/1.1 401 ") && client.head().ends_with("\r\n\r\nnot you\n"));
+    assert_eq!(server.pool.connections().used, 0);
+    assert_eq!(server.stats().handshakes.iter().sum::<u64>(), 1);
+}
+
+#[test]
+fn an_answer_that_nobody_takes_ends_with_open_timeout() {
+    let mut server = Server::with(|setup| setup.asks = true);
+    let refused = server.ask(0, "/chat");
+    refused.set_room(Room::Blocked);
+    server.refuse(&refused, 401, "not you");
+    let undecided = server.ask(0, "/chat");
+    undecided.set_room(Room::Blocked);
+    let begun = server.accept(0).unwrap();
+    begun.set_room(Room::Blocked);
+    server.send(&begun, b"GET");
+    server.pass(millis(5_100));
+    for client in [&refused, &undecided, &begun] {
+        assert_eq!(client.released(), Some(true));
+    }
+    assert_eq!((server.pool.connections().used, server.pool.pending().used), (0, 0));
+    assert_eq!(server.stats().handshakes.iter().sum::<u64>(), 3);
+}
+
+#[test]
+fn a_subprotocol_that_was_not_offered_is_a_500() {
+    let mut server = Server::with(|setup| setup.asks = true);
+    let mut client = server.ask(0, "/chat");
+    server.admit(&client, |admission| admission.subprotocol = Some("never-offered".into()));
+    assert_eq!((client.status(), client.is_shut()), (500, true));
+    assert_eq!((server.pool.connections().used, counted(&mut server, Outcome::Raised)), (0, 1));
+    assert_eq!(server.take(|event| matches!(event, Event::Withdrawn { .. })).len(), 1);
+}

@@ -115,9 +115,10 @@ fn prepare(listener: TcpListener) -> io::Result<(LocalRuntime, tokio::net::TcpLi
         // Status and metrics wait for shards, and a reconfiguration may wait for the application: on threads of
         // their own, so that probes are answered meanwhile.
         Builder::new_current_thread().enable_all().max_blocking_threads(2).build_local(LocalOptions::default())?;
-    let _entered = runtime.enter();
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    drop(_entered);
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
     Ok((runtime, listener))
 }
 

@@ -29,7 +29,7 @@ mod inbox;
 #[cfg(not(loom))]
 pub mod listener;
 #[cfg(not(loom))]
-mod metrics;
+pub mod metrics;
 #[cfg(not(loom))]
 pub mod readiness;
 #[cfg(not(loom))]
@@ -37,6 +37,6 @@ pub mod server;
 #[cfg(not(loom))]
 mod sockets;
 #[cfg(not(loom))]
-mod status;
+pub mod status;
 #[cfg(not(loom))]
 pub mod upward;

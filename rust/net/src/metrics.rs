@@ -59,9 +59,9 @@ impl Snapshot {
     fn encode_server(&self, families: &mut Families) -> std::fmt::Result {
         families.info("build", "The version that runs", "version", env!("CARGO_PKG_VERSION"))?;
         let uptime = self.uptime.as_secs_f64();
-        families.gauge("uptime", "Since the server started", Some(&Unit::Seconds), uptime)?;
+        families.gauge("uptime", "Since the server started", Some(&Unit::Seconds), &uptime)?;
         let ready = u64::from(self.report.ready);
-        families.gauge("ready", "1 when the server should get new connections, else 0", None, ready)?;
+        families.gauge("ready", "1 when the server should get new connections, else 0", None, &ready)?;
         let levels = LEVELS.map(|level| (level, u64::from(level == self.degradation.name)));
         families.gauges("level", "1 for the degradation level that stands", None, "level", levels)?;
         let stalled = self.report.python_stalled_seconds;
@@ -69,7 +69,7 @@ impl Snapshot {
             "python_stalled",
             "For how long the application's loop has not run",
             Some(&Unit::Seconds),
-            stalled,
+            &stalled,
         )?;
         let checks = self.report.checks.iter().take(MAX_CHECKS).flat_map(|(name, check)| {
             CHECK_STATES
@@ -83,7 +83,7 @@ impl Snapshot {
         let states = STATES.iter().map(|state| state.name()).zip(stats.states);
         families.gauges("connections", "Connections by finer state", None, "state", states)?;
         let accepted = stats.accepted;
-        families.counter("accepted_sockets", "Sockets taken from the kernel", None, accepted)?;
+        families.counter("accepted_sockets", "Sockets taken from the kernel", None, &accepted)?;
         let handshakes = Outcome::NAMES.into_iter().zip(stats.handshakes);
         families.counters("handshakes", "Opening handshakes by outcome", None, "outcome", handshakes)?;
         let endings = Ending::NAMES.into_iter().zip(stats.endings);
@@ -91,7 +91,7 @@ impl Snapshot {
         let codes = by_code(&stats.codes);
         families.counters("close_codes", "Connections ended, by close code", None, "code", codes)?;
         let starved = "Times that the kernel had no descriptor or memory for an accept";
-        families.counter("accepts_starved", starved, None, self.starved)?;
+        families.counter("accepts_starved", starved, None, &self.starved)?;
         let places = [("connections", self.connections), ("pending", self.pending)];
         let used = places.map(|(name, usage)| (name, usage.used as u64));
         families.gauges("pool_used", "Places taken", None, "places", used)?;
@@ -103,12 +103,12 @@ impl Snapshot {
         families.gauges(
             "pool_utilisation",
             "The part of the places that is taken; above 1 after the maximum was lowered",
-            Some(&Unit::Ratios),
+            Some(&Unit::Other("ratio".to_owned())),
             "places",
             parts,
         )?;
         let known = "Connections that the application has not finished with";
-        families.gauge("known_connections", known, None, self.known as u64)
+        families.gauge("known_connections", known, None, &self.known)
     }
 
     fn encode_traffic(&self, families: &mut Families) -> std::fmt::Result {
@@ -130,17 +130,17 @@ impl Snapshot {
         )?;
         let pending = stats.pending();
         let buffered = "Messages accepted that came to no end yet";
-        families.gauge("buffered_messages", buffered, None, pending.messages)?;
-        families.gauge("buffered", "Bytes of those messages", Some(&Unit::Bytes), pending.bytes)?;
+        families.gauge("buffered_messages", buffered, None, &pending.messages)?;
+        families.gauge("buffered", "Bytes of those messages", Some(&Unit::Bytes), &pending.bytes)?;
         let backlogged = "Connections with pending bytes";
-        families.gauge("backlogged_connections", backlogged, None, stats.backlogged)?;
-        families.counter("publications", "Publications taken by channels", None, stats.published)?;
+        families.gauge("backlogged_connections", backlogged, None, &stats.backlogged)?;
+        families.counter("publications", "Publications taken by channels", None, &stats.published)?;
         families.histogram("round_trip", "Round trips of pings", &stats.round_trip)?;
         let lag = "How long the oldest pending byte waited until its socket took it";
         families.histogram("delivery_lag", lag, &stats.lag)?;
-        families.gauge("channels", "Channels with subscribers", None, self.channels.count as u64)?;
-        let subscriptions = self.channels.subscriptions as u64;
-        families.gauge("subscriptions", "Subscriptions to channels", None, subscriptions)
+        families.gauge("channels", "Channels with subscribers", None, &self.channels.count)?;
+        let subscriptions = self.channels.subscriptions;
+        families.gauge("subscriptions", "Subscriptions to channels", None, &subscriptions)
     }
 
     fn encode_memory(&self, families: &mut Families) -> std::fmt::Result {
@@ -148,25 +148,25 @@ impl Snapshot {
         let owners = self.owners.iter().map(|(owner, held)| (owner.name(), *held as u64));
         families.gauges("ledger", "Bytes of buffers, by who holds them", bytes, "owner", owners)?;
         let used = "Bytes counted against the budget, leases of shards included";
-        families.gauge("ledger_used", used, bytes, self.used as u64)?;
+        families.gauge("ledger_used", used, bytes, &self.used)?;
         let budget = "Bytes that all buffers together may take";
-        families.gauge("ledger_budget", budget, bytes, self.budget as u64)
+        families.gauge("ledger_budget", budget, bytes, &self.budget)
     }
 
     fn encode_loops(&self, families: &mut Families) -> std::fmt::Result {
         let stats = &self.stats;
-        families.gauge("shards", "Shards", None, self.shards as u64)?;
-        families.counter("turns", "Turns of the shards' loops", None, stats.turns)?;
+        families.gauge("shards", "Shards", None, &self.shards)?;
+        families.counter("turns", "Turns of the shards' loops", None, &stats.turns)?;
         let longest = stats.longest_turn.as_secs_f64();
-        families.gauge("longest_turn", "The longest turn of a shard", Some(&Unit::Seconds), longest)?;
-        families.counter("writes", "Writes to sockets", None, stats.writes)?;
-        families.counter("pings", "Pings sent", None, stats.pings)?;
+        families.gauge("longest_turn", "The longest turn of a shard", Some(&Unit::Seconds), &longest)?;
+        families.counter("writes", "Writes to sockets", None, &stats.writes)?;
+        families.counter("pings", "Pings sent", None, &stats.pings)?;
         let stale = "Commands for connections that had ended already";
-        families.counter("stale_commands", stale, None, stats.stale)?;
+        families.counter("stale_commands", stale, None, &stats.stale)?;
         let wakes = [("commands", self.command_wakes), ("events", self.event_wakes)];
         families.counters("mailbox_wakes", "Wakes of those who read mailboxes", None, "mailbox", wakes)?;
         let waiting = "Events that the application's loop has not taken";
-        families.gauge("python_events_waiting", waiting, None, self.events_waiting as u64)
+        families.gauge("python_events_waiting", waiting, None, &self.events_waiting)
     }
 }
 

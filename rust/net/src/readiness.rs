@@ -236,7 +236,7 @@ mod tests {
     fn readiness(budget: usize) -> (Readiness, Ledger) {
         let ledger = Ledger::new(budget);
         let readiness =
-            Readiness::new(Clock::start(), ledger.clone(), Duration::ZERO, Some(Duration::from_secs(3_600)));
+            Readiness::new(Clock::start(), ledger.clone(), Duration::ZERO, Some(Duration::from_hours(1)));
         (readiness, ledger)
     }
 
@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn each_cause_alone_turns_it_red() {
-        let hour = Duration::from_secs(3_600);
+        let hour = Duration::from_hours(1);
         let (ready, _) = readiness(1_000);
         assert!(ready.report().ready);
         ready.record("optional".to_owned(), verdict("failed", false, hour));
@@ -264,6 +264,7 @@ mod tests {
 
         let (stale, _) = readiness(1_000);
         stale.record("database".to_owned(), verdict("ok", true, Duration::ZERO));
+        while stale.clock.now() == Timestamp::ZERO {}
         assert!(stale.report().reasons[0].starts_with("check database: stale"));
 
         let (full, ledger) = readiness(1_000);

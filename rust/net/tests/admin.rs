@@ -1,4 +1,5 @@
 //! What the admin address answers, and to whom, over real sockets.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // a panic is a failed test
 
 mod admin_support;
 
@@ -77,13 +78,13 @@ fn a_publication_that_cannot_be_is_refused() {
     let chunked = format!("{head}3e8\r\n{}\r\n1\r\nx\r\n", "x".repeat(MAX_PAYLOAD));
     assert_eq!(ask(stand.admin.address(), chunked).status, 413, "as soon as it is too long, not at its end");
     let endless = "POST /channels/room HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n";
-    assert_eq!(ask(stand.admin.address(), [endless.as_bytes(), &[b'x'; 30_000]].concat()).status, 413);
+    assert_eq!(ask(stand.admin.address(), [endless.as_bytes(), &vec![b'x'; 30_000]].concat()).status, 413);
 }
 
 #[test]
 fn a_publication_comes_back_later_when_memory_is_short() {
     let stand = Stand::start(None);
-    let charge = stand.ledger.charge(Owner::Rings, stand.ledger.budget() * 9 / 10);
+    let charge = stand.ledger.charge(Owner::Rings, stand.ledger.budget() * 95 / 100);
     let refused = stand.post("/channels/room", "", "hi");
     assert_eq!((refused.status, refused.headers["retry-after"].as_str()), (503, "1"));
     assert_eq!(stand.post("/channels/room", "", "").status, 503, "also without a body to read");

@@ -34,6 +34,7 @@ enum Sort {
     Departed = 8,
     Room = 9,
     Failed = 10,
+    Reconfigure = 11,
 }
 
 /// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
@@ -82,6 +83,11 @@ impl Bridge {
         if upward.take_room() {
             let none = python.None().into_bound(python);
             push(python, &mut flat, Sort::Room, none.clone(), none)?;
+        }
+        for (fields, answer) in link.desk.take_changes() {
+            let none = python.None().into_bound(python);
+            let what = (fields, Py::new(python, answer)?).into_pyobject(python)?.into_any();
+            push(python, &mut flat, Sort::Reconfigure, none, what)?;
         }
         if let Some(failure) = link.server.failure() {
             let none = python.None().into_bound(python);

@@ -1,6 +1,10 @@
 //! The extension module `streamconductor._core`: receives calls from the Python package · hands them to
 //! `streamconductor-net` · owns the list of what Python sees, and nothing else.
 
+// What pyo3 extracts from Python's arguments is ours: taking it by value is the natural signature.
+#![allow(clippy::needless_pass_by_value)]
+
+mod admin;
 mod bridge;
 mod connection;
 mod convert;
@@ -9,6 +13,8 @@ mod link;
 mod request;
 mod server;
 mod settings;
+mod site;
+mod view;
 
 use pyo3::prelude::*;
 
@@ -20,6 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 // `gil_used`: free-threaded interpreters keep their lock for this module until it is audited for running without.
 #[pymodule(gil_used = true)]
 mod _core {
+    #[pymodule_export]
+    use crate::admin::Answer;
     #[pymodule_export]
     use crate::bridge::Ticket;
     #[pymodule_export]

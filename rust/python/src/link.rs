@@ -16,6 +16,8 @@ use streamconductor_net::driver_weight as weight;
 use streamconductor_net::mailbox::{Class, Full};
 use streamconductor_net::server::Server;
 
+use crate::admin::Desk;
+
 /// Commands after which a shard is woken at once.
 const COMMANDS: usize = 256;
 /// Bytes after which a shard is woken at once.
@@ -30,7 +32,9 @@ struct Corked {
 
 /// The way from Python to a running server.
 pub struct Link {
-    pub server: Server,
+    pub server: Arc<Server>,
+    /// What the admin address shares with the Python side.
+    pub desk: Arc<Desk>,
     max_buffered: AtomicUsize,
     high_water: AtomicUsize,
     low_water: AtomicUsize,
@@ -48,7 +52,8 @@ impl Link {
     pub fn new(server: Server, schedule: Py<PyAny>) -> Arc<Self> {
         let corked = (0..server.shards()).map(|_| Corked::default()).collect();
         Arc::new(Self {
-            server,
+            server: Arc::new(server),
+            desk: Arc::default(),
             max_buffered: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
             low_water: AtomicUsize::new(0),

@@ -67,6 +67,26 @@ impl Request {
         headers.map(|(name, value)| (name.to_owned(), PyBytes::new(python, value))).collect()
     }
 
+    /// The headers by lower-case name; several of one name are joined with a comma, cookies with a semicolon
+    /// (RFC 9110 §5.3, RFC 6265 §5.4).
+    #[getter]
+    fn headers<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let headers = PyDict::new(python);
+        for (name, value) in self.arrival.request.headers() {
+            let name = name.to_ascii_lowercase();
+            let value = lossless(value);
+            let joined = match headers.get_item(&name)? {
+                None => value,
+                Some(before) => {
+                    let separator = if name == "cookie" { "; " } else { ", " };
+                    format!("{}{separator}{value}", before.extract::<String>()?)
+                }
+            };
+            headers.set_item(name, joined)?;
+        }
+        Ok(headers)
+    }
+
     /// The first header of that name, whatever its case, decoded as Latin-1; None when absent.
     fn header(&self, name: &str) -> Option<String> {
         self.arrival.request.header(name).map(lossless)

@@ -7,20 +7,22 @@ use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
-use streamconductor_core::channel::{Policy, Registry, key_number};
-use streamconductor_core::codec::encode_message;
-use streamconductor_core::handshake::{ResponseHeaders, RouteSettings, Router};
+use streamconductor_core::channel::{Policy, key_number};
+use streamconductor_core::gauge::Gauge;
+use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::ledger::Ledger;
+use streamconductor_core::lifecycle::Public;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
-use streamconductor_core::shard::site::{Route, Site};
-use streamconductor_core::shard::view::ConnectionView;
+use streamconductor_core::shard::site::Site;
+use streamconductor_net::admin::AdminServer;
 use streamconductor_net::clock::Clock;
 use streamconductor_net::doorbell::Doorbell;
-use streamconductor_net::front::{Asset, Front, MAX_ASSET};
+use streamconductor_net::front::Front;
 use streamconductor_net::readiness::{Readiness, Verdict};
 use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
 use streamconductor_net::upward::Upward;
+use streamconductor_net::{metrics, status};
 
 use crate::bridge::Bridge;
 use crate::connection::{ConnectionHandle, header_size, parse_id};
@@ -28,25 +30,9 @@ use crate::convert::{Payload, check_channel};
 use crate::error;
 use crate::link::Link;
 use crate::request::Request;
-use crate::settings::{AssetSetting, LimitNumbers, OriginNames, ServerSettings, origins, overflow};
-
-/// What `connections()` tells of each; a dict in Python.
-#[derive(IntoPyObject)]
-pub struct View {
-    id: String,
-    user: Option<String>,
-    path: String,
-    route: usize,
-    priority: i64,
-    remote_address: Option<(String, u16)>,
-    connected_for: f64,
-    idle_for: f64,
-    buffered_amount: usize,
-    dropped: u64,
-    latency: Option<f64>,
-    channels: usize,
-    state: &'static str,
-}
+use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
+use crate::site;
+use crate::view::View;
 
 /// A running server: made by `start`, ended by `stop`.
 #[pyclass(frozen, module = "streamconductor._core")]
@@ -55,6 +41,7 @@ pub struct Server {
     bridge: Mutex<Bridge>,
     readiness: Arc<Readiness>,
     doorbell: Arc<Doorbell>,
+    admin: Mutex<Option<AdminServer>>,
 }
 
 #[pymethods]
@@ -82,8 +69,8 @@ impl Server {
         let addresses = settings.listen_on()?;
         let tick = settings.limits.tick();
         let limits = settings.limits.limits(origins(settings.origins))?;
-        let front = Front { readiness: Arc::clone(&readiness), assets: assets(settings.assets)? };
-        let (router, routes) = routes(settings.routes)?;
+        let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
+        let (router, routes) = site::routes(settings.routes)?;
         let site = Site {
             router,
             routes,
@@ -94,12 +81,7 @@ impl Server {
             retry_after: Duration::from_secs_f64(settings.retry_after),
             plain: Arc::new(front),
         };
-        let fallback = Policy { overflow: limits.overflow, high_water: None };
-        let mut registry = Registry::new(settings.threads, fallback);
-        for channel in settings.channels {
-            let overflow = channel.overflow.as_deref().map_or(Ok(fallback.overflow), overflow)?;
-            registry.define(&channel.pattern, Policy { overflow, high_water: channel.high_water });
-        }
+        let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
         let settings_of_net = Settings {
             addresses,
             backlog: settings.backlog,
@@ -118,6 +100,7 @@ impl Server {
             bridge: Mutex::new(Bridge::new(factory, bearer_cookie)),
             readiness,
             doorbell,
+            admin: Mutex::new(None),
         })
     }
 
@@ -221,7 +204,7 @@ impl Server {
         let link = self.link(python)?;
         check_channel(channel)?;
         let payload = Payload::of(payload)?;
-        self.check_size(python, &link, payload.bytes().len())?;
+        check_size(python, &link, payload.bytes().len())?;
         let found = link.server.registry().find(channel).cloned();
         let Some(channel) = found else { return Ok(Some(0)) };
         let home = channel.home();
@@ -250,7 +233,7 @@ impl Server {
     ) -> PyResult<bool> {
         let link = self.link(python)?;
         let payload = Payload::of(payload)?;
-        self.check_size(python, &link, payload.bytes().len())?;
+        check_size(python, &link, payload.bytes().len())?;
         let to = to.map(|ids| ids.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()).transpose()?;
         let exclude = exclude.iter().map(|id| parse_id(id)).collect::<PyResult<Vec<_>>>()?;
         if waits && (0..link.server.shards()).any(|shard| link.server.must_wait(shard)) {
@@ -311,7 +294,7 @@ impl Server {
         let filter =
             Filter { user: user.map(Into::into), channel, path: path.map(Into::into), first_to_leave };
         let views = python.detach(|| link.server.list(&filter));
-        Ok(views.into_iter().map(view).collect())
+        Ok(views.into_iter().map(View::from).collect())
     }
 
     /// The Python object of an open connection that Python holds already.
@@ -323,8 +306,8 @@ impl Server {
     fn hold(&self, python: Python<'_>, id: &str) -> PyResult<ConnectionHandle> {
         let link = self.link(python)?;
         let id = parse_id(id)?;
-        let gauge = Arc::new(streamconductor_core::gauge::Gauge::new(&link.server.foundations().ledger));
-        gauge.set_state(streamconductor_core::lifecycle::Public::Open);
+        let gauge = Arc::new(Gauge::new(&link.server.foundations().ledger));
+        gauge.set_state(Public::Open);
         link.tell(id.shard(), Command::Hold { connection: id, gauge: Arc::clone(&gauge) });
         Ok(ConnectionHandle { id, gauge, link })
     }
@@ -335,18 +318,23 @@ impl Server {
         Ok(())
     }
 
-    /// `status()` as JSON text; `feeds` is JSON text of the feeds.
-    fn status(&self, python: Python<'_>, feeds: &str) -> PyResult<String> {
+    /// What the feeds do, as JSON text, for the status.
+    fn set_feeds(&self, python: Python<'_>, feeds: &str) -> PyResult<()> {
+        self.link(python)?.desk.set_feeds(feeds);
+        Ok(())
+    }
+
+    /// `status()` as JSON text.
+    fn status(&self, python: Python<'_>) -> PyResult<String> {
         let link = self.link(python)?;
-        let _ = (&link, feeds, python);
-        Ok(String::new())
+        let status = python.detach(|| status::status(&link.server, &self.readiness, link.desk.extra()));
+        Ok(status.to_string())
     }
 
     /// `metrics()` as OpenMetrics text.
     fn metrics(&self, python: Python<'_>) -> PyResult<String> {
         let link = self.link(python)?;
-        let _ = (&link, python);
-        Ok(String::new())
+        Ok(python.detach(|| metrics::metrics(&link.server, &self.readiness)))
     }
 
     /// Connections, maximum, pending, maximum of pending, ledger used, budget.
@@ -409,10 +397,7 @@ impl Server {
         high_water: Option<usize>,
     ) -> PyResult<()> {
         let link = self.link(python)?;
-        let mut registry = link.server.registry();
-        let overflow = overflow_name.map_or(Ok(registry.fallback().overflow), overflow)?;
-        registry.define(pattern, Policy { overflow, high_water });
-        Ok(())
+        site::define(&mut link.server.registry(), pattern, overflow_name, high_water)
     }
 
     /// Readiness turns red, upgrades get 503, and all connections are closed, spread over `seconds`.
@@ -432,8 +417,12 @@ impl Server {
     /// Stops all threads and waits for them, `patience` seconds at most. False: some did not end.
     fn stop(&self, python: Python<'_>, patience: f64) -> bool {
         let link = lock(&self.link).take();
+        let admin = lock(&self.admin).take();
         let ended = python.detach(|| {
             let patience = Duration::from_secs_f64(patience);
+            if let Some(admin) = admin {
+                admin.stop(Duration::ZERO);
+            }
             // Other holders (connections that Python keeps) may still have the link: the threads end all the same.
             link.is_none_or(|link| link.server.stop(patience))
         });
@@ -441,6 +430,18 @@ impl Server {
         let released = lock(&self.bridge).clear();
         drop(released);
         ended
+    }
+
+    /// Starts the admin address; returns its port.
+    fn start_admin(&self, python: Python<'_>, address: &str, token: Option<String>) -> PyResult<u16> {
+        let link = self.link(python)?;
+        let address = socket_address(address)?;
+        let admin = python
+            .detach(|| crate::admin::start(&link, &self.readiness, address, token))
+            .map_err(|error| error::start(python, &error))?;
+        let port = admin.address().port();
+        *lock(&self.admin) = Some(admin);
+        Ok(port)
     }
 
     /// Whether it runs.
@@ -470,70 +471,15 @@ impl Server {
     pub fn link(&self, python: Python<'_>) -> PyResult<Arc<Link>> {
         self.running().ok_or_else(|| error::not_running(python, "this call"))
     }
+}
 
-    fn check_size(&self, python: Python<'_>, link: &Link, payload: usize) -> PyResult<()> {
-        let limit = link.max_buffered();
-        let size = payload + header_size(payload);
-        if size > limit { Err(error::too_big(python, size, limit)) } else { Ok(()) }
-    }
+fn check_size(python: Python<'_>, link: &Link, payload: usize) -> PyResult<()> {
+    let limit = link.max_buffered();
+    let size = payload + header_size(payload);
+    if size > limit { Err(error::too_big(python, size, limit)) } else { Ok(()) }
 }
 
 /// Nothing panics while it holds one of these locks in a state worth distrusting, so poison is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn routes(settings: Vec<crate::settings::RouteSetting>) -> PyResult<(Router, Vec<Route>)> {
-    let mut router = Router::new();
-    let mut routes = Vec::new();
-    for setting in settings {
-        let subprotocols = setting.subprotocols;
-        let origins = setting.has_origins.then(|| origins(setting.origins));
-        router
-            .add(&setting.pattern, RouteSettings { subprotocols, origins })
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let heartbeat = setting.heartbeat_message.map(|message| {
-            let mut frame = Vec::new();
-            encode_message(&mut frame, streamconductor_core::codec::Kind::Text, message.as_bytes());
-            frame.into()
-        });
-        routes.push(Route { receives: setting.receives, held: setting.held, heartbeat });
-    }
-    Ok((router, routes))
-}
-
-fn assets(settings: Vec<AssetSetting>) -> PyResult<std::collections::HashMap<String, Asset>> {
-    settings
-        .into_iter()
-        .map(|asset| {
-            if asset.content.len() > MAX_ASSET {
-                let size = asset.content.len();
-                return Err(PyValueError::new_err(format!(
-                    "asset {} has {size} bytes, more than {MAX_ASSET}; serve it elsewhere",
-                    asset.path
-                )));
-            }
-            // Assets live as long as the process: a handful of names that are known at start.
-            let content_type: &'static str = asset.content_type.leak();
-            Ok((asset.path, Asset { content_type, content: asset.content.into() }))
-        })
-        .collect()
-}
-
-fn view(view: ConnectionView) -> View {
-    View {
-        id: view.connection.to_string(),
-        user: view.user.as_deref().map(str::to_owned),
-        path: view.path.to_string(),
-        route: view.route,
-        priority: view.priority,
-        remote_address: view.address.map(|address| (address.ip().to_string(), address.port())),
-        connected_for: view.age.as_secs_f64(),
-        idle_for: view.idle.as_secs_f64(),
-        buffered_amount: view.buffered,
-        dropped: view.dropped,
-        latency: view.latency.map(|latency| latency.as_secs_f64()),
-        channels: view.channels,
-        state: view.state.name(),
-    }
 }

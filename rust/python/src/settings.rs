@@ -85,20 +85,21 @@ impl LimitNumbers {
     }
 }
 
-/// `"*"`, a list, or `None` for the same origin.
+/// `"*"` or a list of origins.
 #[derive(FromPyObject)]
 pub enum OriginNames {
-    /// Any.
-    Any(String),
+    /// `"*"`.
+    Word(String),
     /// Exactly these.
     Listed(Vec<String>),
 }
 
-/// `None`: the same origin.
+/// The rule for origins; `None`: the same origin.
 pub fn origins(names: Option<OriginNames>) -> Origins {
     match names {
         None => Origins::Same,
-        Some(OriginNames::Any(_)) => Origins::Any,
+        Some(OriginNames::Word(word)) if word == "*" => Origins::Any,
+        Some(OriginNames::Word(one)) => Origins::Listed([one].into()),
         Some(OriginNames::Listed(names)) => Origins::Listed(names.into()),
     }
 }
@@ -182,8 +183,6 @@ pub struct ServerSettings {
     pub reports_backpressure: bool,
     pub beat_interval: f64,
     pub stall_limit: Option<f64>,
-    pub admin_address: Option<String>,
-    pub admin_token: Option<String>,
 }
 
 impl ServerSettings {

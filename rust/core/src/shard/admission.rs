@@ -100,6 +100,7 @@ impl<W: Wire> Shard<W> {
         let index = self.places.find(id);
         let is_waiting = |index: &u32| {
             self.places.get(*index).is_some_and(|connection| connection.state == State::Admitting)
+                && !self.is_answering(*index)
         };
         let found = index.filter(is_waiting);
         if found.is_none() {
@@ -111,9 +112,9 @@ impl<W: Wire> Shard<W> {
     /// Writes the 101; from here on there are frames.
     fn open(&mut self, index: u32, mut admission: Admission, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        let Some(opening) = connection.opening.take() else { return };
+        let Some(opening) = &mut connection.opening else { return };
         let Some(request) = &opening.request else { return };
-        let subprotocol = admission.subprotocol.take().or(opening.subprotocol);
+        let subprotocol = admission.subprotocol.take().or(opening.subprotocol.take());
         let answer = match switching_protocols(request, subprotocol.as_deref(), &admission.headers) {
             Ok(answer) => answer,
             Err(error) => {
@@ -140,6 +141,7 @@ impl<W: Wire> Shard<W> {
         let path_place = self.by_path.entry(Arc::clone(&path)).or_default().join(index);
         let Some(connection) = self.places.get_mut(index) else { return };
         let id = connection.id;
+        connection.opening = None;
         connection.clocks.last_message = now;
         connection.heartbeat.next_ping = first_ping(id, now, self.limits.ping_interval);
         connection.identity = Some(Box::new(Identity {

@@ -111,7 +111,8 @@ impl<W: Wire> Shard<W> {
 
     /// Counts a handshake that comes to no end, if it is under way.
     pub(super) fn abort_handshake(&mut self, index: u32) {
-        if self.places.get(index).is_some_and(|connection| connection.state.public() == Public::Connecting) {
+        let is_under_way = self.places.get(index).is_some_and(|one| one.state.public() == Public::Connecting);
+        if is_under_way && !self.is_answering(index) {
             self.count_handshake(Outcome::Aborted);
             self.withdraw(index);
         }

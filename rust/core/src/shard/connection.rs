@@ -15,6 +15,7 @@ use crate::known::Known;
 use crate::lifecycle::{Event, State};
 use crate::pool::{AddressCount, AddressPlace, PendingPlace, Slot};
 use crate::ring::Ring;
+use crate::shard::answer::Answer;
 use crate::time::Timestamp;
 
 /// How long a socket whose writing is shut may linger for the peer to end, too.
@@ -85,6 +86,8 @@ pub struct Handshaking {
     pub request: Option<Request>,
     pub route: usize,
     pub subprotocol: Option<String>,
+    /// The response, while the socket has not taken all of it.
+    pub answer: Option<Answer>,
     /// The verdict, while it waits for a slot.
     pub admission: Option<Box<crate::shard::command::Admission>>,
 }
@@ -201,6 +204,7 @@ impl Connection {
                 request: None,
                 route: 0,
                 subprotocol: None,
+                answer: None,
                 admission: None,
             })),
             codec: Codec::new(Role::Server),

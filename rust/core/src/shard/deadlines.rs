@@ -34,7 +34,7 @@ impl<W: Wire> Shard<W> {
             self.expire_open(index, now);
         } else if connection.next_deadline(&self.limits) <= now {
             // There is one deadline in each of these states, and each ends it.
-            return match connection.state {
+            match connection.state {
                 State::Pending | State::Tls | State::Head => self.head_too_late(index, now),
                 State::Admitting => {
                     let reason = "on_connect gave no verdict within open_timeout";
@@ -43,15 +43,21 @@ impl<W: Wire> Shard<W> {
                 }
                 State::Lingering => self.vanish(index, Happened::SocketEnded, now),
                 _ => self.close_too_late(index, now),
-            };
+            }
+            if self.is_answering(index) {
+                // A peer that does not even take our answer.
+                self.vanish(index, Happened::Reset, now);
+            }
+            return;
         }
         self.arm(index);
     }
 
     /// Nothing, or half a head, came in time. Who sent something is told why (408); who did not just ends.
     fn head_too_late(&mut self, index: u32, now: Timestamp) {
-        let Some(connection) = self.places.get(index) else { return };
-        if connection.opening.as_ref().is_some_and(|opening| opening.reader.buffered() > 0) {
+        let opening = self.places.get(index).and_then(|connection| connection.opening.as_ref());
+        let has_begun = opening.is_some_and(|opening| opening.reader.buffered() > 0);
+        if has_begun || self.is_answering(index) {
             let refusal = Refusal::new(408, "no complete request head within open_timeout");
             self.refuse(index, &refusal, Outcome::TimedOut, now);
         } else {

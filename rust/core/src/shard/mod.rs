@@ -6,6 +6,7 @@
 //! nothing is left for this turn, then takes `events` and `forwards`. Nothing here blocks.
 
 mod admission;
+mod answer;
 mod closing;
 pub mod command;
 mod commands;
@@ -169,7 +170,12 @@ impl<W: Wire> Shard<W> {
         let Some(connection) = self.places.get_mut(index) else { return };
         connection.clocks.last_byte = now;
         connection.heartbeat.awaiting_since = None;
-        match connection.state {
+        let state = connection.state;
+        if self.is_answering(index) {
+            // The verdict is spoken: whatever comes is discarded, up to a bound.
+            return self.linger(index, input.len(), now);
+        }
+        match state {
             State::Head => self.head(index, input, now),
             State::Admitting => self.too_early(index, now),
             state if state.is_open() => self.frames(index, input, now),
@@ -187,7 +193,9 @@ impl<W: Wire> Shard<W> {
     pub fn writable(&mut self, index: u32, now: Timestamp) {
         if let Some(connection) = self.places.get_mut(index) {
             connection.is_blocked = false;
-            self.flush(index, now);
+            if !self.go_on_answering(index, now) {
+                self.flush(index, now);
+            }
         }
     }
 

@@ -35,7 +35,7 @@ impl<W: Wire> Shard<W> {
             Verdict::Plain { head_only } => {
                 let answer = site.plain.answer(&request, head_only);
                 self.count_handshake(Outcome::Plain);
-                self.answer(index, &answer, Happened::PlainAnswered, now);
+                self.answer(index, answer, Happened::PlainAnswered, now);
             }
             Verdict::Refused(refusal) => {
                 let outcome = if refusal.status == 403 { Outcome::Origin } else { Outcome::Malformed };
@@ -120,12 +120,15 @@ impl<W: Wire> Shard<W> {
         self.refuse(index, &refusal, Outcome::Full, now);
     }
 
-    /// Answers with a status and lets the socket linger.
+    /// Answers with a status and lets the socket linger. Who is being answered already is not answered twice.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, outcome: Outcome, now: Timestamp) {
+        if self.is_answering(index) {
+            return;
+        }
         self.count_handshake(outcome);
         self.withdraw(index);
         let answer = refusal_response(refusal, false);
-        self.answer(index, &answer, Happened::Refused, now);
+        self.answer(index, answer.into(), Happened::Refused, now);
     }
 
     /// Tells the application to stop thinking about somebody who asked.
@@ -136,14 +139,6 @@ impl<W: Wire> Shard<W> {
         {
             self.events.push(Event::Withdrawn { connection: connection.id, known });
         }
-    }
-
-    /// Writes a whole response and shuts writing. A socket that has just been opened takes it at once; one
-    /// that does not is a peer that never reads, and is left to the linger deadline.
-    fn answer(&mut self, index: u32, answer: &[u8], event: Happened, now: Timestamp) {
-        self.wire.write(index, &[std::io::IoSlice::new(answer)]);
-        self.apply(index, event);
-        self.start_linger(index, now);
     }
 
     /// Shuts writing and waits for the peer to end, on a pending place.
@@ -191,7 +186,7 @@ impl<W: Wire> Shard<W> {
     /// Frees one pending place: the oldest socket without a complete head, else the oldest that lingers.
     pub(super) fn reclaim(&mut self, now: Timestamp) {
         if let Some(index) = self.oldest_headless().and_then(|id| self.places.find(id)) {
-            self.count_handshake(Outcome::Aborted);
+            self.abort_handshake(index);
             return self.vanish(index, Happened::Reset, now);
         }
         while let Some(id) = self.lingering.pop_front() {

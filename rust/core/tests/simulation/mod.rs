@@ -19,7 +19,6 @@ use streamconductor_core::codec::{Kind, encode_message};
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::{Request, ResponseHeaders, RouteSettings, Router, plain_response};
-use streamconductor_core::id::ConnectionId;
 use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::pool::{AddressCount, Candidates, Pool};
@@ -30,6 +29,7 @@ use streamconductor_core::shard::view::ConnectionView;
 use streamconductor_core::shard::{Peer, Shard, Shared};
 use streamconductor_core::stats::Stats;
 use streamconductor_core::time::Timestamp;
+#[allow(unused_imports, reason = "as above")]
 pub use wire::{Client, Got, Memory, Room, Socket, close, control, frame, text};
 
 pub const TICK: Duration = Duration::from_millis(50);
@@ -214,12 +214,14 @@ impl Server {
     /// An open connection on the route that is held; its events of opening are looked at already.
     pub fn open(&mut self, shard: usize) -> (Client, Arc<Gauge>) {
         let mut client = self.ask(shard, "/chat");
-        if self.take(|event| matches!(event, Event::Arrived(arrival) if arrival.asks)).len() == 1 {
+        let is_asked =
+            |event: &Event| matches!(event, Event::Arrived(one) if one.asks && one.connection == client.id);
+        if self.take(is_asked).len() == 1 {
             self.admit(&client, |_| {});
         }
         assert_eq!(client.status(), 101, "{}", client.head());
         let gauge = self.opened(&client);
-        self.take(|event| matches!(event, Event::Arrived(_)));
+        self.take(|event| matches!(event, Event::Arrived(one) if one.connection == client.id));
         (client, gauge)
     }
 

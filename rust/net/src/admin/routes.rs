@@ -51,7 +51,7 @@ pub async fn answer(context: &Context, ends: Ends, request: Request<Incoming>) -
             status.map_or_else(raised, |body| respond(StatusCode::OK, JSON, body))
         }
         Route::Metrics => {
-            let metrics = beside(service, |service| service.metrics()).await;
+            let metrics = beside(service, AdminService::metrics).await;
             metrics.map_or_else(raised, |body| respond(StatusCode::OK, crate::metrics::CONTENT_TYPE, body))
         }
         Route::Publish(name) => publish(service, &name, &head.uri, &head.headers, body).await,

@@ -24,9 +24,9 @@ impl<'encoder> Families<'encoder> {
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        value: impl EncodeGaugeValue,
+        value: &impl EncodeGaugeValue,
     ) -> Result {
-        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(&value)
+        self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?.encode_gauge(value)
     }
 
     /// A gauge per value of one label.
@@ -63,10 +63,10 @@ impl<'encoder> Families<'encoder> {
         name: &str,
         help: &str,
         unit: Option<&Unit>,
-        value: impl EncodeCounterValue,
+        value: &impl EncodeCounterValue,
     ) -> Result {
         let mut family = self.0.encode_descriptor(name, help, unit, MetricType::Counter)?;
-        family.encode_counter::<NoLabelSet, _, u64>(&value, None)
+        family.encode_counter::<NoLabelSet, _, u64>(value, None)
     }
 
     /// A counter per value of one label.
@@ -88,8 +88,8 @@ impl<'encoder> Families<'encoder> {
     /// Two counters: messages, and their bytes.
     pub fn flow(&mut self, name: &str, what: &str, flow: Flow) -> Result {
         let (messages, bytes) = (format!("{name}_messages"), format!("Bytes of messages {what}"));
-        self.counter(&messages, &format!("Messages {what}"), None, flow.messages)?;
-        self.counter(name, &bytes, Some(&Unit::Bytes), flow.bytes)
+        self.counter(&messages, &format!("Messages {what}"), None, &flow.messages)?;
+        self.counter(name, &bytes, Some(&Unit::Bytes), &flow.bytes)
     }
 
     /// A histogram of durations.

@@ -90,7 +90,7 @@ impl Stand {
     pub fn get(&self, path: &str) -> Response {
         ask(
             self.admin.address(),
-            &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
         )
     }
 

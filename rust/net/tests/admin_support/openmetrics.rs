@@ -48,7 +48,8 @@ pub fn read(text: &str) -> BTreeMap<String, f64> {
             let buckets = series.iter().filter(|(key, _)| key.starts_with(sample));
             assert!(buckets.map(|(_, count)| *count).all(|count| count <= value), "{line} is not cumulative");
             if labels == "le=\"+Inf\"}" {
-                assert_eq!(series[&format!("{before}_count")], value, "{line}");
+                // Counts, so their difference is exact.
+                assert!((series[&format!("{before}_count")] - value).abs() < 0.5, "{line}");
             }
         }
     }

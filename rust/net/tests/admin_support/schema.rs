@@ -25,10 +25,10 @@ pub fn validate(root: &Value, schema: &Value, value: &Value, place: &str) {
                 );
             }
             "maxItems" => {
-                assert!(value.as_array().unwrap().len() as u64 <= rule.as_u64().unwrap(), "{place}")
+                assert!(value.as_array().unwrap().len() as u64 <= rule.as_u64().unwrap(), "{place}");
             }
             "maxProperties" => {
-                assert!(value.as_object().unwrap().len() as u64 <= rule.as_u64().unwrap(), "{place}")
+                assert!(value.as_object().unwrap().len() as u64 <= rule.as_u64().unwrap(), "{place}");
             }
             "required" => {
                 for name in rule.as_array().unwrap() {
@@ -45,7 +45,9 @@ pub fn validate(root: &Value, schema: &Value, value: &Value, place: &str) {
                     validate(root, rule, &Value::String(name.clone()), place);
                 }
             }
-            "properties" | "additionalProperties" | "patternProperties" => {}
+            // Applied to each member below.
+            "properties" | "additionalProperties" | "patternProperties" |
+            // Says nothing about the value.
             "$schema" | "$id" | "$defs" | "title" | "description" => {}
             _ => panic!("{place}: the schema uses {word}, which this reader does not know"),
         }

@@ -1,0 +1,99 @@
+//! Receives what the admin address asks of the application · hands it to the Python loop and waits for the answer ·
+//! owns the way there and back.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use serde_json::Value;
+use streamconductor_net::admin::{AdminServer, ServerAdmin};
+use streamconductor_net::readiness::Readiness;
+use streamconductor_net::server::StartError;
+use streamconductor_net::status::StatusExtra;
+
+use crate::link::Link;
+
+/// How long the admin address waits for the Python loop.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What only the Python side knows, and what is asked of it.
+#[derive(Default)]
+pub struct Desk {
+    feeds: Mutex<Value>,
+    changes: Mutex<Vec<Change>>,
+}
+
+/// A change of the configuration that waits for the Python loop.
+struct Change {
+    fields: String,
+    answer: SyncSender<Result<(), String>>,
+}
+
+/// Takes the loop's answer to a change.
+#[pyclass(frozen, module = "streamconductor._core")]
+pub struct Answer(SyncSender<Result<(), String>>);
+
+#[pymethods]
+impl Answer {
+    /// None: done; else what is wrong.
+    fn give(&self, error: Option<String>) {
+        // Whoever asked may have given up.
+        let _ = self.0.try_send(error.map_or(Ok(()), Err));
+    }
+}
+
+impl Desk {
+    /// The feeds, as JSON text.
+    pub fn set_feeds(&self, feeds: &str) {
+        *lock(&self.feeds) = serde_json::from_str(feeds).unwrap_or_default();
+    }
+
+    /// What the status says beside what the native half knows.
+    pub fn extra(&self) -> StatusExtra {
+        StatusExtra { feeds: lock(&self.feeds).clone() }
+    }
+
+    /// The changes that wait: fields as JSON text, and where the answer goes.
+    pub fn take_changes(&self) -> Vec<(String, Answer)> {
+        lock(&self.changes).drain(..).map(|change| (change.fields, Answer(change.answer))).collect()
+    }
+
+    fn ask(&self, fields: &Value) -> Receiver<Result<(), String>> {
+        let (answer, answered) = sync_channel(1);
+        lock(&self.changes).push(Change { fields: fields.to_string(), answer });
+        answered
+    }
+}
+
+/// Starts the admin address of a running server.
+pub fn start(
+    link: &Arc<Link>,
+    readiness: &Arc<Readiness>,
+    address: SocketAddr,
+    token: Option<String>,
+) -> Result<AdminServer, StartError> {
+    let (desk, upward) = (Arc::clone(&link.desk), Arc::clone(&link.server.foundations().upward));
+    let reconfigure = move |fields: Value| {
+        let answered = desk.ask(&fields);
+        upward.tell_room();
+        answered
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| Err(format!("the Python loop did not answer within {PATIENCE:?}")))
+    };
+    let desk = Arc::clone(&link.desk);
+    let service = ServerAdmin::new(
+        Arc::clone(&link.server),
+        Arc::clone(readiness),
+        link.max_buffered(),
+        Box::new(move || desk.extra()),
+        Box::new(reconfigure),
+    );
+    AdminServer::start(address, token, Arc::new(service))
+}
+
+/// Nothing panics while it holds one of these locks, so poison is ignored.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
