@@ -46,16 +46,16 @@ class Route:
     has_origins: bool
     heartbeat_message: str | None
 
-    def setting(self) -> dict[str, Any]:
-        """What the native half must know of it."""
-        is_held = self.handler is not None or self.callback is not None
+    def setting(self, is_held: bool) -> dict[str, Any]:
+        """What the native half must know of it; `is_held`: Python holds its connections whatever it does with them."""
+        receives = self.handler is not None or self.callback is not None
         return {
             "pattern": self.pattern,
             "subprotocols": list(self.subprotocols),
             "has_origins": self.has_origins,
             "origins": list(self.origins) if isinstance(self.origins, tuple) else self.origins,
-            "receives": is_held,
-            "held": is_held,
+            "receives": receives,
+            "held": receives or is_held,
             "heartbeat_message": self.heartbeat_message,
         }
 
@@ -149,7 +149,7 @@ class Registration:
         heartbeat_message: str | None = _DEFAULT,
     ) -> None:
         """Opens a path whose connections only receive: what `Accept.subscribe` subscribes them to, and broadcasts.
-        No Python object exists for them, so each costs least. A message from the peer closes it with 1003.
+        No Python object exists for them unless `on_close` is registered, so each costs least. A message from the peer closes it with 1003.
 
         Arguments are those of `route`.
         """

@@ -164,7 +164,7 @@ def broadcast(connections: Iterable[Connection[Any]], message: object, *, text: 
         WrongThread: not called on the event loop's thread.
     """
     if text is True and not isinstance(message, str):
-        message = bytes(cast(bytes, message)).decode()
+        message = str(cast(bytes, message), "utf-8")
     elif text is False and isinstance(message, str):
         message = message.encode()
     audiences: dict[Server, list[str]] = {}

@@ -424,7 +424,7 @@ class Server(Registration):
             "threads": config.threads,
             "limits": config.limits(),
             "origins": list(config.origins) if isinstance(config.origins, tuple) else config.origins,
-            "routes": [route.setting() for route in self._routes],
+            "routes": [route.setting(bool(self._on_close)) for route in self._routes],
             "channels": [
                 {"pattern": pattern, "overflow": overflow, "high_water": high_water}
                 for pattern, (overflow, high_water) in self._channels.items()

@@ -134,7 +134,11 @@ impl Drop for Gauge {
 
 impl std::fmt::Debug for Gauge {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Gauge").field("buffered", &self.buffered()).field("inbound", &self.inbound()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Gauge")
+            .field("buffered", &self.buffered())
+            .field("inbound", &self.inbound())
+            .finish_non_exhaustive()
     }
 }
 

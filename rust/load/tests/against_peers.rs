@@ -1,4 +1,5 @@
 //! The load client against servers that do what is asked, and against servers that do not: tungstenite on threads.
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -309,10 +309,9 @@ fn concerns_channels(command: &Command) -> bool {
 /// Real bytes of a command.
 pub fn weight(command: &Command) -> usize {
     let payload = match command {
-        Command::Send { frame, .. } => frame.len(),
+        Command::Send { frame, .. } | Command::Subscribe { first: Some(frame), .. } => frame.len(),
         Command::Publish { payload, .. } => payload.len(),
         Command::Broadcast(broadcast) => broadcast.payload.len() + 64,
-        Command::Subscribe { first: Some(frame), .. } => frame.len(),
         Command::Admit(_) | Command::Refuse(_) | Command::Close { .. } => 128,
         _ => 0,
     };

@@ -244,13 +244,11 @@ impl Server {
         bytes: usize,
         class: Class,
     ) -> Result<(), Full> {
-        match self.inboxes.get(shard) {
-            Some(inbox) => inbox.commands.append(batch, bytes, class),
-            None => {
-                batch.clear();
-                Ok(())
-            }
-        }
+        let Some(inbox) = self.inboxes.get(shard) else {
+            batch.clear();
+            return Ok(());
+        };
+        inbox.commands.append(batch, bytes, class)
     }
 
     /// Puts one command into a shard's mailbox and leaves the shard asleep: [`Server::ring`] must follow.

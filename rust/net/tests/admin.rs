@@ -78,6 +78,7 @@ fn a_publication_that_cannot_be_is_refused() {
     let chunked = format!("{head}3e8\r\n{}\r\n1\r\nx\r\n", "x".repeat(MAX_PAYLOAD));
     assert_eq!(ask(stand.admin.address(), chunked).status, 413, "as soon as it is too long, not at its end");
     let endless = "POST /channels/room HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n";
+    assert_eq!(ask(stand.admin.address(), endless).status, 413, "before a byte of it came");
     assert_eq!(ask(stand.admin.address(), [endless.as_bytes(), &vec![b'x'; 30_000]].concat()).status, 413);
 }
 

@@ -174,6 +174,13 @@ impl<W: Wire> Shard<W> {
         if is_known {
             self.events.push(Event::Opened(Box::new(opened)));
         }
+        if !is_held
+            && !self.shared.site.reports_closes
+            && let Some(connection) = self.places.get_mut(index)
+        {
+            // It was asked for its verdict and has nothing more to do with this one.
+            connection.known = None;
+        }
         for channel in std::mem::take(&mut admission.subscribe) {
             if channel.home() == self.number {
                 self.subscribe(id, channel, None, now);
