@@ -1,17 +1,16 @@
-"""Receives the load client's connections · hands messages back, or to every subscriber · owns this project's side
-of the comparison.
+"""Receives the load client's connections · hands messages back, or to every subscriber · owns this project's
+side of the comparison.
 
 Prints its port as the first line.
 """
 
-import asyncio
+import uvloop
 
 import streamconductor as sc
-import uvloop
 
 
 async def main() -> None:
-    server = sc.Server(sc.Config(port=0, threads=1, max_connections=20_000))
+    server = sc.Server(sc.Config(port=0, threads=1))
 
     @server.on_connect
     def admit(request: sc.Request) -> sc.Accept[None]:

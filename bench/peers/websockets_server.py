@@ -1,8 +1,8 @@
 """Receives the load client's connections · hands messages back, or to every subscriber · owns the side of
 `websockets` in the comparison.
 
-Prints its port as the first line. Its fastest documented way: no compression, the C extension, `broadcast` for the
-fan-out, uvloop.
+Prints its port as the first line. Its fastest documented way: no compression, the C extension, `broadcast`
+for the fan-out, uvloop.
 """
 
 import asyncio

@@ -1,10 +1,23 @@
 """The native half of the package. Its public face is `streamconductor`; names here may change at any time."""
 
 from collections.abc import Callable
-from typing import Any, TypedDict, final
+from typing import Any, TypedDict, final, type_check_only
+
+__all__ = [
+    "Answer",
+    "ConnectionHandle",
+    "Request",
+    "Server",
+    "Ticket",
+    "__version__",
+    "forked",
+    "lifecycle_table",
+    "state_names",
+]
 
 __version__: str
 
+@type_check_only
 class View(TypedDict):
     """An open connection, as its shard sees it."""
 
@@ -27,6 +40,9 @@ def lifecycle_table() -> list[tuple[str, str, str, str, str]]:
 
 def state_names() -> list[str]:
     """The names of all finer states."""
+
+def forked() -> None:
+    """Called in the child after a fork, which has none of the parent's threads."""
 
 @final
 class Answer:
@@ -181,7 +197,7 @@ class Server:
         first_to_leave: int | None = None,
     ) -> list[View]:
         """Open connections, as their shards see them now."""
-    def bound(self, id: str) -> Any:
+    def bound(self, id: str) -> Any | None:
         """The Python object of a connection, or None."""
     def hold(self, id: str) -> ConnectionHandle:
         """Takes hold of a connection that Python does not hold yet."""

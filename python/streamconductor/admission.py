@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, overload
 
-__all__ = ["Accept", "Reject"]
+__all__ = ["Accept", "Context_co", "Reject"]
 
-T_co = TypeVar("T_co", covariant=True)
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # `Connection` without a parameter is one whose context nobody looks at: every connection is one.
+    Context_co = TypeVar("Context_co", covariant=True, default=object)
+else:
+    # Defaults of type variables are younger than Python 3.11, and only type checkers need this one.
+    from typing import TypeVar
+
+    Context_co = TypeVar("Context_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accept(Generic[T_co]):
+class Accept(Generic[Context_co]):
     """Lets a request in.
 
     Attributes:
@@ -27,11 +36,36 @@ class Accept(Generic[T_co]):
     """
 
     user: str | None = None
-    context: T_co | None = None
+    context: Context_co = None  # type: ignore[assignment]  # an Accept[None] then, as `__init__` says
     priority: int = 0
     subprotocol: str | None = None
     subscribe: Sequence[str] = ()
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+
+    if TYPE_CHECKING:
+        # An `Accept[User]` cannot be made without its context, so that of a `Connection[User]` is never None.
+        @overload
+        def __init__(
+            self: Accept[None],
+            *,
+            user: str | None = None,
+            priority: int = 0,
+            subprotocol: str | None = None,
+            subscribe: Sequence[str] = (),
+            headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        ) -> None: ...
+        @overload
+        def __init__(
+            self,
+            *,
+            context: Context_co,
+            user: str | None = None,
+            priority: int = 0,
+            subprotocol: str | None = None,
+            subscribe: Sequence[str] = (),
+            headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        ) -> None: ...
+        def __init__(self, **fields: Any) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .admission import Accept, Reject, header_pairs
 from .policy import ConnectionInfo, PoolPolicy, PoolSnapshot
+from .rate_limited import RateLimited
 
 if TYPE_CHECKING:
     from ._core import Request
@@ -34,6 +36,9 @@ class Arrivals:
         self.config = config
         self._on_connect = on_connect
         self._policy = policy
+        self._log = RateLimited(logger)
+        # Those who wait for a verdict.
+        self._waiting: set[str] = set()
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         # What `Accept` said of those that have not opened yet.
         self._contexts: dict[str, tuple[Any, frozenset[str]]] = {}
@@ -41,23 +46,23 @@ class Arrivals:
 
     def arrived(self, identity: str, request: Request, handlers: Handlers) -> None:
         """A request wants to come in."""
+        self._waiting.add(identity)
         if self._on_connect is None:
             self._decide(request, Accept(), handlers)
             return
         try:
             verdict = self._on_connect(request)
-        except Exception as error:
+        except BaseException as error:
             self._raised(request, error)
             return
         if inspect.isawaitable(verdict):
-            task = handlers.spawn(self._await(request, verdict, handlers), f"on_connect of {identity}")
-            self._tasks[identity] = task
-            task.add_done_callback(lambda _: self._tasks.pop(identity, None))
+            self._spawn(identity, self._await(request, verdict, handlers), handlers)
         else:
             self._decide(request, verdict, handlers)
 
     def withdrawn(self, identity: str) -> None:
         """Who asked is gone, or its time is over."""
+        self._waiting.discard(identity)
         self._contexts.pop(identity, None)
         if (task := self._tasks.get(identity)) is not None:
             task.cancel()
@@ -66,17 +71,29 @@ class Arrivals:
         """The context and the channels that `Accept` gave a connection that is open now."""
         return self._contexts.pop(identity, (None, frozenset()))
 
+    def _spawn(self, identity: str, coroutine: Coroutine[Any, Any, None], handlers: Handlers) -> None:
+        task = self._tasks[identity] = handlers.spawn(coroutine, f"admission of {identity}")
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            # `on_connect` is followed by the policy under the same name.
+            if self._tasks.get(identity) is task:
+                del self._tasks[identity]
+
+        task.add_done_callback(ended)
+
     async def _await(self, request: Request, verdict: Any, handlers: Handlers) -> None:
         try:
             answer = await verdict
-        except Exception as error:
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
             self._raised(request, error)
         else:
             self._decide(request, answer, handlers)
 
     def _raised(self, request: Request, error: BaseException) -> None:
-        logger.error("on_connect raised for %r", request, exc_info=error)
-        self._native.refuse(request, 500, "", [])
+        self._log.exception("on_connect raised for %r", request, error=error)
+        self._refuse(request, Reject(500))
 
     def _decide(self, request: Request, verdict: Any, handlers: Handlers) -> None:
         if isinstance(verdict, Reject):
@@ -87,26 +104,24 @@ class Arrivals:
         elif self._policy is None:
             self._admit(request, verdict, None)
         else:
-            identity = request.connection_id
-            task = handlers.spawn(self._ask_policy(request, verdict), f"pool policy for {identity}")
-            self._tasks[identity] = task
-            task.add_done_callback(lambda _: self._tasks.pop(identity, None))
+            self._spawn(request.connection_id, self._ask_policy(request, verdict), handlers)
 
     def _refuse(self, request: Request, verdict: Reject) -> None:
         try:
             self._native.refuse(request, verdict.status, verdict.reason, header_pairs(verdict.headers))
-        except ValueError as error:
+        except Exception as error:
             self._raised(request, error)
+        else:
+            self._waiting.discard(request.connection_id)
 
     def _admit(self, request: Request, verdict: Accept[Any], victim: str | None) -> None:
-        channels = frozenset(verdict.subscribe)
-        if len(channels) > self.config.max_channels:
-            count, limit = len(channels), self.config.max_channels
-            self._raised(request, ValueError(f"Accept.subscribe names {count} channels, max_channels is {limit}"))
-            return
         identity = request.connection_id
-        self._contexts[identity] = (verdict.context, channels)
+        if identity not in self._waiting:
+            # Too late: it has been answered, or is gone.
+            return
         try:
+            channels = self._channels(verdict)
+            self._contexts[identity] = (verdict.context, channels)
             self._native.admit(
                 request,
                 verdict.user,
@@ -116,9 +131,20 @@ class Arrivals:
                 list(channels),
                 victim,
             )
-        except (ValueError, TypeError) as error:
-            del self._contexts[identity]
+        except Exception as error:
+            self._contexts.pop(identity, None)
             self._raised(request, error)
+        else:
+            self._waiting.discard(identity)
+
+    def _channels(self, verdict: Accept[Any]) -> frozenset[str]:
+        if isinstance(verdict.subscribe, str):
+            raise TypeError(f"Accept.subscribe is a list of channels, write [{verdict.subscribe!r}]")
+        channels = frozenset(verdict.subscribe)
+        if len(channels) > self.config.max_channels:
+            count, limit = len(channels), self.config.max_channels
+            raise ValueError(f"Accept.subscribe names {count} channels, max_channels is {limit}")
+        return channels
 
     # The pool policy.
 
@@ -133,13 +159,13 @@ class Arrivals:
                 is_welcome, victim = await self._consult(self._policy, request)
         except Exception as error:
             self.policy_failures += 1
-            logger.error("pool policy failed, policy_fallback decides", exc_info=error)
+            self._log.exception("pool policy failed, policy_fallback decides", error=error)
             self._fall_back(request, verdict)
             return
         if is_welcome:
             self._admit(request, verdict, victim)
         else:
-            self._native.refuse(request, 503, "no room", [])
+            self._refuse(request, Reject(503, "no room"))
 
     async def _consult(self, policy: PoolPolicy, request: Request) -> tuple[bool, str | None]:
         snapshot = self.snapshot()
@@ -147,21 +173,51 @@ class Arrivals:
             return False, None
         if request.has_slot or snapshot.occupied < snapshot.max_connections:
             return True, None
-        candidates = [info(view) for view in self._native.views(None, None, None, _CANDIDATES)]
-        victim = await policy.evict(request, snapshot, candidates[:_CANDIDATES])
+        candidates = self._candidates()
+        victim = await policy.evict(request, snapshot, candidates)
+        if victim is not None and all(victim != one.id for one in candidates):
+            raise ValueError(f"PoolPolicy.evict returned {victim!r}, which is none of its candidates")
         return victim is not None, victim
 
+    def _candidates(self) -> list[ConnectionInfo]:
+        if self.config.eviction == "reject":
+            return []
+        # Each shard names its own; together they are in the order of shards.
+        views = self._native.views(None, None, None, _CANDIDATES)
+        views.sort(key=_ORDERS[self.config.eviction])
+        return [info(view) for view in views[:_CANDIDATES]]
+
     def _fall_back(self, request: Request, verdict: Accept[Any]) -> None:
-        if request.has_slot:
-            self._admit(request, verdict, None)
-        elif self.config.policy_fallback == "reject":
-            self._native.refuse(request, 503, "no room", [])
+        victim = None
+        if not request.has_slot:
+            victim = self._first_to_leave(self.config.policy_fallback, verdict.priority)
+        if request.has_slot or victim is not None:
+            self._admit(request, verdict, victim)
         else:
-            first = self._native.views(None, None, None, 1)
-            self._admit(request, verdict, first[0]["id"] if first else None)
+            self._refuse(request, Reject(503, "no room"))
+
+    def _first_to_leave(self, order: str, priority: int) -> str | None:
+        """The shards sort by `Config.eviction` only; any other order is looked for here."""
+        if order == "reject":
+            return None
+        count = 1 if order == self.config.eviction else None
+        views = self._native.views(None, None, None, count)
+        first = min(views, key=_ORDERS[order], default=None)
+        if first is None or (order == "priority" and first["priority"] >= priority):
+            return None
+        return first["id"]
 
 
-def info(view: dict[str, Any]) -> ConnectionInfo:
+# The built-in orders, as the shards have them: the smallest leaves first.
+_ORDERS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "idle": lambda view: -view["idle_for"],
+    "oldest": lambda view: -view["connected_for"],
+    "slowest": lambda view: (-view["buffered_amount"], -view["connected_for"]),
+    "priority": lambda view: (view["priority"], -view["connected_for"]),
+}
+
+
+def info(view: Mapping[str, Any]) -> ConnectionInfo:
     """A native view as what a policy sees."""
     address = view["remote_address"]
     return ConnectionInfo(

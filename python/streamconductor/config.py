@@ -237,6 +237,9 @@ class Config(BaseSettings):
     def replace(self, **fields: Unpack[ConfigKeywords]) -> Self:
         """A copy with other values, validated as a whole; defaults are computed anew.
 
+        Args:
+            fields: the values that differ.
+
         Raises:
             ConfigError: as from `Config`; this one stays as it is.
         """

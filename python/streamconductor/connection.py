@@ -10,19 +10,22 @@ from collections.abc import AsyncIterator, Coroutine, Generator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .admission import Context_co
 from .close import CloseCode, check_close
 from .errors import ConnectionClosed, ConnectionClosedOK
 from .validation import Validator
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from ._core import ConnectionHandle, Request
     from .registration import Callback
-    from .server import Server
+    from .publishing import Publishing
 
 __all__ = ["Backpressure", "Closed", "Connection", "State"]
 
-T = TypeVar("T")
 M = TypeVar("M")
+R = TypeVar("R")
 
 # What `ConnectionHandle.try_send` answers.
 _SENT, _MUST_WAIT, _NO_ROOM, _NOT_OPEN = range(4)
@@ -104,14 +107,14 @@ class _Ended:
         return self._connection.wait_closed().__await__()
 
 
-class Connection(Generic[T]):
+class Connection(Generic[Context_co]):
     """One open WebSocket connection. Made by the server; the handler gets it.
 
-    `T` is the type of `context`, as given by `Accept.context`. All methods belong to the event loop's thread,
-    except `close`, which may be called from any.
+    Its parameter is the type of `context`: a `Connection[User]` where `on_connect` returns an `Accept[User]`, a
+    `Connection[None]` where it attaches nothing. All methods belong to the event loop's thread, except `close`,
+    which may be called from any.
 
     Attributes:
-        request: the request that opened it; None for a connection of a `push` route, whose request is not kept.
         user: the user that `on_connect` named, or None.
         context: the object that `on_connect` attached, or None.
         subprotocol: the subprotocol that was selected, or None.
@@ -128,30 +131,30 @@ class Connection(Generic[T]):
         "_inbox",
         "_loop",
         "_readable",
+        "_request",
         "_senders",
         "_server",
         "_tasks",
         "_writable",
         "closed",
         "context",
-        "request",
         "subprotocol",
         "user",
     )
 
     def __init__(
         self,
-        server: Server,
+        server: Publishing,
         handle: ConnectionHandle,
         request: Request | None,
         subprotocol: str | None,
         user: str | None,
-        context: T,
+        context: Context_co,
     ) -> None:
         self._server = server
         self._handle = handle
         self._loop = asyncio.get_running_loop()
-        self.request = request
+        self._request = request
         self.subprotocol = subprotocol
         self.user = user
         self.context = context
@@ -172,6 +175,17 @@ class Connection(Generic[T]):
     def id(self) -> str:
         """Its name, unique in the process for ever."""
         return self._handle.id
+
+    @property
+    def request(self) -> Request:
+        """The request that opened it.
+
+        Raises:
+            LookupError: its route is a `push` route, which does not keep requests.
+        """
+        if self._request is None:
+            raise LookupError(f"connection {self.id} is one of a push route, whose requests are not kept")
+        return self._request
 
     @property
     def state(self) -> State:
@@ -195,8 +209,8 @@ class Connection(Generic[T]):
 
     @property
     def remote_address(self) -> tuple[str, int] | None:
-        """The peer's host and port; None on a Unix socket, and where `request` is None."""
-        return None if self.request is None else self.request.remote_address
+        """The peer's host and port; None on a Unix socket, and on a `push` route."""
+        return None if self._request is None else self._request.remote_address
 
     @property
     def close_code(self) -> int | None:
@@ -249,9 +263,12 @@ class Connection(Generic[T]):
         except ConnectionClosedOK:
             raise StopAsyncIteration from None
 
-    async def messages(self, model: type[M]) -> AsyncIterator[M]:
-        """Messages as objects of `model`: a pydantic model, dataclass, TypedDict, msgspec Struct, or any type that
-        pydantic knows.
+    async def messages(self, model: type[M] | TypeAdapter[M]) -> AsyncIterator[M]:
+        """Messages as objects of a model, each made of one text message of JSON.
+
+        Args:
+            model: a pydantic model, dataclass, TypedDict, msgspec Struct, any other type that pydantic knows, or a
+                `TypeAdapter`.
 
         Raises:
             WrongMessageType: a binary message; ends the connection with 1003 unless the handler catches it.
@@ -268,6 +285,9 @@ class Connection(Generic[T]):
 
         Returns at once while at most `Config.high_water` bytes are buffered; above, it waits until
         `Config.low_water`. Waiting senders go first in, first out. What is sent is never dropped by policy.
+
+        Args:
+            message: of at most `Config.max_buffered` bytes; None is the JSON text ``null``.
 
         Raises:
             ConnectionClosed: it has ended, or ends while this waits.
@@ -308,7 +328,6 @@ class Connection(Generic[T]):
         kind = type(message)
         payload = message if kind is str or kind is bytes else self._server._encode(message)
         if not self._handle.send_nowait(payload):
-            self._server._dispatch_pending()
             raise self._closed_error()
 
     async def drain(self) -> None:
@@ -332,8 +351,12 @@ class Connection(Generic[T]):
     # Channels.
 
     def subscribe(self, channel: str, first: object = None) -> None:
-        """Subscribes to a channel. It gets everything published after this call, in the channel's one order;
-        `first`, if given, is sent to it before. Subscribing twice is subscribing once.
+        """Subscribes to a channel: what is published after this call comes, in the channel's one order.
+        Subscribing twice is subscribing once.
+
+        Args:
+            channel: 1 to 255 bytes without control characters.
+            first: a message, as in `send`, that comes before the first publication; None: none does.
 
         Raises:
             ValueError: the name is empty, longer than 255 bytes or holds control characters, or the connection
@@ -348,7 +371,11 @@ class Connection(Generic[T]):
         self._channels.add(channel)
 
     def unsubscribe(self, channel: str) -> None:
-        """Ends a subscription; what was published before still comes. Not being subscribed is no error."""
+        """Ends a subscription; what was published before still comes.
+
+        Args:
+            channel: its name; not being subscribed to it is no error.
+        """
         self._handle.part(channel)
         self._channels.discard(channel)
 
@@ -359,6 +386,10 @@ class Connection(Generic[T]):
 
         Acts when called. The result may be awaited, to wait for the end, or ignored. A connection that is
         ending already keeps its first cause.
+
+        Args:
+            code: 1000–1003, 1007–1014 or 3000–4999.
+            reason: at most 123 bytes of UTF-8, for whoever reads the peer's log.
 
         Raises:
             ValueError: the code may not be sent, or the reason is longer than 123 bytes.
@@ -377,11 +408,14 @@ class Connection(Generic[T]):
             self._ended.append(waiter)
             await waiter
 
-    def create_task(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def create_task(self, coroutine: Coroutine[Any, Any, R]) -> asyncio.Task[R]:
         """Starts a task that belongs to this connection: it is cancelled when the connection has ended and its
         handler returned, or `Config.handler_timeout` later. An exception in it is logged.
+
+        Args:
+            coroutine: what the task runs.
         """
-        task = self._server._create_task(coroutine, f"{self.id} task")
+        task: asyncio.Task[R] = self._server._handlers.spawn(coroutine, f"{self.id} task")
         if self._tasks is None:
             self._tasks = set()
         self._tasks.add(task)

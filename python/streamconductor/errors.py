@@ -101,7 +101,9 @@ class ConnectionClosed(StreamConductorError):
     def of(
         code: int, reason: str = "", by: Literal["peer", "application", "server"] = "peer"
     ) -> ConnectionClosed:
-        """The exception for an ending: `ConnectionClosedOK` or `ConnectionClosedError`."""
+        """The exception for an ending, `ConnectionClosedOK` or `ConnectionClosedError`; `code`, `reason` and `by` are
+        its attributes.
+        """
         # 1005 is what a page's `socket.close()` gives: as peaceful as 1000.
         kind = ConnectionClosedOK if code in ConnectionClosed._PEACEFUL else ConnectionClosedError
         return kind(code, reason, by)

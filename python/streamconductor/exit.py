@@ -28,17 +28,16 @@ _started: weakref.WeakSet[Server] = weakref.WeakSet()
 
 def stop_at_exit(server: Server) -> None:
     """Has the server stopped, with what connections it has then reset, if the interpreter exits while it runs."""
-    if not _started:
-        atexit.register(_stop_all)
     _started.add(server)
 
 
+@atexit.register
 def _stop_all() -> None:
     for server in tuple(_started):
-        native, server._native = server._native, None
         # After a fork the threads are the parent's, who stops them.
-        if native is None or server._process != os.getpid():
+        if server._native is None or server._process != os.getpid():
             continue
+        native, server._native, server._state = server._native, None, "stopped"
         native.abandon()
         # Lets go of the interpreter's lock: a loop in another thread goes on, and finds no server any more.
         if not native.stop(_PATIENCE):

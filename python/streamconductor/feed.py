@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .server import Server
+    from .publishing import Publishing
 
 __all__ = ["Feed", "Source"]
 
@@ -29,13 +29,13 @@ class Feed:
 
     Attributes:
         name: its name in `/status` and, as ``feed:<name>``, in `/readyz`.
-        state: ``"running"``, ``"waiting"`` (for the next attempt), ``"ended"`` or ``"failed"``.
+        state: ``"running"``, ``"waiting"`` (for the start or the next attempt), ``"ended"`` or ``"failed"``.
         published: publications so far.
         restarts: attempts after the first.
         error: what ended the last attempt, as text; empty while all is well.
     """
 
-    def __init__(self, server: Server, source: Source, name: str, channel: str | None, required: bool) -> None:
+    def __init__(self, server: Publishing, source: Source, name: str, channel: str | None, required: bool) -> None:
         self._server = server
         self._source = source
         self.name = name
@@ -46,9 +46,16 @@ class Feed:
         self.restarts = 0
         self.error = ""
         self._task: asyncio.Task[Any] | None = None
+        self._is_over = False
 
     def stop(self) -> None:
         """Ends the feed for good; `server.feed` may start another."""
+        self._is_over = True
+        self._set("ended", "")
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        """The server stops; a feed that can be asked again runs again with the server's next start."""
         if self._task is not None:
             self._task.cancel()
 
@@ -63,12 +70,18 @@ class Feed:
         }
 
     async def _run(self) -> None:
+        if self._is_over:
+            return
         delay = _FIRST_DELAY
         while True:
             started = time.monotonic()
             try:
                 self._set("running", "")
                 await self._publish_all()
+            except asyncio.CancelledError:
+                if not self._is_over:
+                    self._set("waiting", "")
+                raise
             except Exception as error:
                 self.error = f"{type(error).__name__}: {error}"
                 logger.error("feed %s failed", self.name, exc_info=error)
@@ -88,11 +101,16 @@ class Feed:
 
     async def _publish_all(self) -> None:
         source = self._source() if callable(self._source) else self._source
-        async for item in source:
-            channel, payload, key = self._parts(item)
-            # Waits while the mailboxes are full, and so does not read on.
-            await self._server.publish(channel, payload, key=key)
-            self.published += 1
+        try:
+            async for item in source:
+                channel, payload, key = self._parts(item)
+                # Waits while the mailboxes are full, and so does not read on.
+                await self._server.publish(channel, payload, key=key)
+                self.published += 1
+        finally:
+            # A generator that is left in the middle would be closed whenever it is collected, by anybody's loop.
+            if (close := getattr(source, "aclose", None)) is not None:
+                await close()
 
     def _parts(self, item: Any) -> tuple[str, Any, str | None]:
         if self.channel is not None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .close import CloseCode
 from .errors import ConnectionClosed, MessageRefused
+from .rate_limited import RateLimited
 
 if TYPE_CHECKING:
     from ._core import Ticket
@@ -22,29 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Handlers"]
 
 logger = logging.getLogger("streamconductor.handler")
-
-
-class RateLimited:
-    """Logs at most `rate` records a second and then says how many were left out."""
-
-    def __init__(self, rate: int = 10) -> None:
-        self._rate = rate
-        self._second = 0
-        self._count = 0
-        self._left_out = 0
-
-    def exception(self, message: str, *arguments: object, error: BaseException) -> None:
-        """Logs an exception with its traceback."""
-        second = int(time.monotonic())
-        if second != self._second:
-            if self._left_out:
-                logger.error("%d more exceptions were not logged", self._left_out)
-            self._second, self._count, self._left_out = second, 0, 0
-        self._count += 1
-        if self._count > self._rate:
-            self._left_out += 1
-        else:
-            logger.error(message, *arguments, exc_info=error)
 
 
 class Life:
@@ -66,8 +43,9 @@ class Handlers:
         self._on_close = on_close
         self._on_backpressure = on_backpressure
         self._lives: dict[Connection[Any], Life] = {}
-        self._log = RateLimited()
+        self._log = RateLimited(logger)
         self._group: asyncio.TaskGroup | None = None
+        self._is_over = False
         self.timeout = 10.0
         self._emptied: list[asyncio.Future[None]] = []
 
@@ -88,9 +66,13 @@ class Handlers:
             await waiter
 
     def cancel_all(self) -> None:
-        """Cancels every handler; the grace is over."""
-        for connection, life in list(self._lives.items()):
-            _cancel(connection, life)
+        """Cancels every handler, and any that still begins; the grace is over."""
+        self._is_over = True
+        late = [life.task for life in self._lives.values() if life.task is not None and not life.task.done()]
+        if late:
+            logger.warning("%d handlers did not end within the shutdown's grace and are cancelled", len(late))
+        for task in late:
+            task.cancel()
 
     # What happens to connections.
 
@@ -100,13 +82,17 @@ class Handlers:
         if handler is not None:
             life.task = self.spawn(self._handle(connection, handler), f"handler of {connection.id}")
             life.task.add_done_callback(lambda _: self._handler_ended(connection))
+            if self._is_over:
+                life.task.cancel()
 
     def received(self, connection: Connection[Any], callback: Callback, message: str | bytes) -> None:
         """A message for an `on_message` function."""
         connection._handle.taken(message)
         try:
             callback(connection, message)
-        except Exception as error:
+        except BaseException as error:
+            # What came before the peer could be told is for nobody.
+            connection._callback = _ignore
             self._failed(connection, error)
 
     def pressed(self, connection: Connection[Any], event: Backpressure) -> None:
@@ -131,15 +117,23 @@ class Handlers:
         """Calls a plain function of the application; what it raises is logged."""
         try:
             function(*arguments)
-        except Exception as error:
+        except BaseException as error:
             self._log.exception("%s raised", what, error=error)
 
     def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
         """Starts a task in the server's group; whatever it raises is logged and goes no further."""
-        if self._group is None:
+        contained = self._contained(coroutine, name)
+        try:
+            if self._group is None:
+                raise RuntimeError("the server is not running")
+            task = self._group.create_task(contained, name=name)
+        except RuntimeError:
+            contained.close()
             coroutine.close()
-            raise RuntimeError("the server is not running")
-        return self._group.create_task(self._contained(coroutine, name), name=name)
+            raise
+        # A task that is cancelled before its first step never gets to what it contains.
+        task.add_done_callback(lambda _: coroutine.close())
+        return task
 
     async def _contained(self, coroutine: Any, name: str) -> Any:
         try:
@@ -200,7 +194,9 @@ class Handlers:
                     result = function(connection)
                     if inspect.isawaitable(result):
                         await result
-                except Exception as error:
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:
                     self._log.exception("on_close raised", error=error)
         finally:
             self._forget(connection)
@@ -212,6 +208,10 @@ class Handlers:
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+
+
+def _ignore(connection: Connection[Any], message: str | bytes) -> None:
+    """The callback of a connection whose callback has raised."""
 
 
 def _cancel(connection: Connection[Any], life: Life) -> None:

@@ -38,17 +38,17 @@ class Health:
 
     @classmethod
     def ok(cls, **facts: Any) -> Health:
-        """All is well."""
+        """All is well; `facts` are what was measured, by name, as JSON values."""
         return cls("ok", "", facts)
 
     @classmethod
     def degraded(cls, reason: str, **facts: Any) -> Health:
-        """It works, but not as it should; readiness stays green."""
+        """It works, but not as it should, for a `reason`; readiness stays green. `facts` as in `ok`."""
         return cls("degraded", reason, facts)
 
     @classmethod
     def failed(cls, reason: str, **facts: Any) -> Health:
-        """It does not work."""
+        """It does not work, for a `reason`. `facts` as in `ok`."""
         return cls("failed", reason, facts)
 
 

@@ -17,12 +17,11 @@ from .units import size
 
 if TYPE_CHECKING:
     from ._core import Request
+    from .config_keywords import OverflowName, SizeLike
     from .connection import Backpressure, Connection
     from .health import Health
 
 __all__ = ["Registration", "Route"]
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 Handler = Callable[["Connection[Any]"], Awaitable[Any]]
 Callback = Callable[["Connection[Any]", str | bytes], Any]
@@ -31,7 +30,17 @@ OnClose = Callable[["Connection[Any]"], Any]
 OnBackpressure = Callable[["Connection[Any]", "Backpressure"], Any]
 HealthCheck = Callable[[], "Awaitable[Health] | Health"]
 
+# A decorator hands back the very function, so its type stays what the application wrote.
+HandlerT = TypeVar("HandlerT", bound=Handler)
+CallbackT = TypeVar("CallbackT", bound=Callback)
+OnConnectT = TypeVar("OnConnectT", bound=OnConnect)
+OnCloseT = TypeVar("OnCloseT", bound=OnClose)
+OnBackpressureT = TypeVar("OnBackpressureT", bound=OnBackpressure)
+HealthCheckT = TypeVar("HealthCheckT", bound=HealthCheck)
+
 _STATIC = Path(__file__).parent / "static"
+
+_DEFAULT: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +50,34 @@ class Route:
     pattern: str
     handler: Handler | None
     callback: Callback | None
-    subprotocols: tuple[str, ...]
+    subprotocols: tuple[str, ...] | None
     origins: tuple[str, ...] | str | None
     has_origins: bool
     heartbeat_message: str | None
 
-    def setting(self, is_held: bool) -> dict[str, Any]:
-        """What the native half must know of it; `is_held`: Python holds its connections whatever it does with them."""
-        receives = self.handler is not None or self.callback is not None
+    @property
+    def receives(self) -> bool:
+        """Whether messages from the peer go anywhere."""
+        return self.handler is not None or self.callback is not None
+
+    def setting(self, config: Config, is_held: bool) -> dict[str, Any]:
+        """What the native half must know of it.
+
+        Args:
+            config: decides what the route leaves open; the command line may have changed it since the registration.
+            is_held: Python holds its connections whatever it does with them.
+        """
+        subprotocols = config.subprotocols if self.subprotocols is None else self.subprotocols
+        heartbeat = config.heartbeat_message if self.heartbeat_message is _DEFAULT else self.heartbeat_message
         return {
             "pattern": self.pattern,
-            "subprotocols": list(self.subprotocols),
+            "subprotocols": list(subprotocols),
             "has_origins": self.has_origins,
             "origins": list(self.origins) if isinstance(self.origins, tuple) else self.origins,
-            "receives": receives,
-            "held": receives or is_held,
-            "heartbeat_message": self.heartbeat_message,
+            "receives": self.receives,
+            "held": self.receives or is_held,
+            "heartbeat_message": heartbeat,
         }
-
-
-_DEFAULT: Any = object()
 
 
 class Registration:
@@ -86,7 +103,7 @@ class Registration:
         subprotocols: Sequence[str] | None = None,
         origins: Sequence[str] | str | None = _DEFAULT,
         heartbeat_message: str | None = _DEFAULT,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[HandlerT], HandlerT]:
         """Decorates a coroutine function that is run once per connection.
 
         Returning closes the connection with 1000; raising closes it with 1011 and logs the exception. When the
@@ -105,7 +122,7 @@ class Registration:
             ValueError: at start, a pattern that cannot be a path.
         """
 
-        def register(handler: F) -> F:
+        def register(handler: HandlerT) -> HandlerT:
             if not inspect.iscoroutinefunction(_innermost(handler)):
                 raise TypeError(
                     f"route({path!r}) needs an `async def` with one parameter, the connection; "
@@ -123,14 +140,14 @@ class Registration:
         subprotocols: Sequence[str] | None = None,
         origins: Sequence[str] | str | None = _DEFAULT,
         heartbeat_message: str | None = _DEFAULT,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[CallbackT], CallbackT]:
         """Decorates a plain function that is called with (connection, message) for each message: the cheap form,
         without a task per connection. Raising closes that connection with 1011.
 
         Arguments and errors are those of `route`; an ``async def`` is refused, for nobody would await it.
         """
 
-        def register(callback: F) -> F:
+        def register(callback: CallbackT) -> CallbackT:
             if inspect.iscoroutinefunction(_innermost(callback)):
                 raise TypeError(
                     f"on_message({path!r}) takes a plain function; for an `async def` use route({path!r})"
@@ -149,13 +166,14 @@ class Registration:
         heartbeat_message: str | None = _DEFAULT,
     ) -> None:
         """Opens a path whose connections only receive: what `Accept.subscribe` subscribes them to, and broadcasts.
-        No Python object exists for them unless `on_close` is registered, so each costs least. A message from the peer closes it with 1003.
+        No Python object exists for them unless `on_close` is registered, so each costs least. A message from the
+        peer closes it with 1003.
 
         Arguments are those of `route`.
         """
         self._add_route(path, None, None, subprotocols, origins, heartbeat_message)
 
-    def on_connect(self, function: F) -> F:
+    def on_connect(self, function: OnConnectT) -> OnConnectT:
         """Decorates the function, async or plain, that decides who comes in: called with the `Request`, returns
         `Accept` or `Reject`. Runs within `Config.open_timeout`; raising is answered with 500, being late with 503.
         Without one everybody comes in.
@@ -166,7 +184,7 @@ class Registration:
         self._on_connect = function
         return function
 
-    def on_close(self, function: F) -> F:
+    def on_close(self, function: OnCloseT) -> OnCloseT:
         """Decorates a function, async or plain, that is called with each connection that has ended, once, after its
         handler; `connection.closed` says how.
         """
@@ -174,7 +192,7 @@ class Registration:
         self._on_close.append(function)
         return function
 
-    def on_backpressure(self, function: F) -> F:
+    def on_backpressure(self, function: OnBackpressureT) -> OnBackpressureT:
         """Decorates a plain function that is called with (connection, `Backpressure`) when a connection crosses high
         or low water or messages were dropped; at most once a second per connection.
         """
@@ -191,7 +209,7 @@ class Registration:
         interval: float | None = None,
         timeout: float | None = None,
         required: bool = False,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[HealthCheckT], HealthCheckT]:
         """Decorates a health check, async or plain, that returns a `Health`.
 
         Args:
@@ -202,14 +220,14 @@ class Registration:
         """
         self._must_not_run("on_health")
 
-        def register(check: F) -> F:
+        def register(check: HealthCheckT) -> HealthCheckT:
             self._health_checks.append((name, check, interval, timeout, required))
             return check
 
         return register
 
     def channel(
-        self, pattern: str, *, overflow: str | None = None, high_water: int | str | None = None
+        self, pattern: str, *, overflow: OverflowName | None = None, high_water: SizeLike | None = None
     ) -> None:
         """Sets what a channel does with slow readers.
 
@@ -259,12 +277,10 @@ class Registration:
                 pattern=path,
                 handler=handler,
                 callback=callback,
-                subprotocols=tuple(self.config.subprotocols if subprotocols is None else subprotocols),
+                subprotocols=None if subprotocols is None else tuple(subprotocols),
                 origins=listed if listed is None or isinstance(listed, str) else tuple(listed),
                 has_origins=has_origins,
-                heartbeat_message=(
-                    self.config.heartbeat_message if heartbeat_message is _DEFAULT else heartbeat_message
-                ),
+                heartbeat_message=heartbeat_message,
             )
         )
 

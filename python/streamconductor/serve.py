@@ -12,6 +12,7 @@ from .config import Config
 from .config_problems import nearest
 from .connection import Connection
 from .errors import WrongThread
+from .publishing import Publishing
 from .registration import Handler
 from .server import Server
 
@@ -99,7 +100,9 @@ def serve(
     if "ping_timeout" in options and options["ping_timeout"] is None:
         del options["ping_timeout"]
         if options.get("ping_interval", 20) is not None:
-            raise TypeError("serve() always ends a dead peer; leave ping_timeout out, or set ping_interval=None, too")
+            raise TypeError(
+                "serve() always ends a dead peer; leave ping_timeout out, or set ping_interval=None, too"
+            )
     if "origins" in options:
         options["origins"] = _origins(options["origins"])
     if "subprotocols" in options:
@@ -115,7 +118,9 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
         if name in Config.model_fields:
             known[name] = value
         elif name not in _INSTEAD:
-            raise TypeError(f"serve() has no option {name}; the nearest is {nearest(name, Config.model_fields)}")
+            raise TypeError(
+                f"serve() has no option {name}; the nearest is {nearest(name, Config.model_fields)}"
+            )
         # None says there that the option is not used, but for this one, where it takes a limit away.
         elif value is not None or name == "max_queue":
             raise TypeError(f"serve() has no option {name}; instead there is {_INSTEAD[name]}")
@@ -142,7 +147,9 @@ def _origins(origins: str | Sequence[str | None] | None) -> str | list[str]:
     # None in the list admits requests without an origin there; here they always pass, as no page sends them.
     named = [origin for origin in origins if origin is not None]
     if not all(isinstance(origin, str) for origin in named):
-        raise TypeError("serve() compares origins exactly; for a pattern read request.origin in Server.on_connect")
+        raise TypeError(
+            "serve() compares origins exactly; for a pattern read request.origin in Server.on_connect"
+        )
     return named
 
 
@@ -167,7 +174,7 @@ def broadcast(connections: Iterable[Connection[Any]], message: object, *, text: 
         message = str(cast(bytes, message), "utf-8")
     elif text is False and isinstance(message, str):
         message = message.encode()
-    audiences: dict[Server, list[str]] = {}
+    audiences: dict[Publishing, list[str]] = {}
     for connection in connections:
         if connection.closed is None:
             if not connection._handle.is_on_loop():

@@ -29,8 +29,8 @@ def serve(loop_factory: LoopFactory) -> Iterator[Serve]:
 
         def start(application: Application | None = None, **options: Any) -> Site:
             site = Site(application, loop_factory=loop_factory, **options)
-            sites.callback(site.stop)
             site.start()
+            sites.callback(site.stop)
             return site
 
         yield start

@@ -205,6 +205,14 @@ class Peer:
         assert not more, f"expected the end, got {more!r}"
         return "FIN"
 
+    def lost(self) -> None:
+        """Waits for a reset; until then nothing but pings may come, and none is answered."""
+        try:
+            while True:
+                assert self.any_frame().opcode == PING
+        except ConnectionResetError:
+            pass
+
     def discard(self) -> str:
         """Reads all there is until the connection ends; how it ends."""
         self.buffer.clear()

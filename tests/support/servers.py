@@ -22,7 +22,14 @@ T = TypeVar("T")
 Application = Callable[[sc.Server], object]
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-SETTINGS: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "threads": 2, "memory_budget": "256MiB"}
+SETTINGS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 0,
+    "threads": 2,
+    # What all of them could use fits the budget, so that no warning is due.
+    "max_connections": 64,
+    "memory_budget": "256MiB",
+}
 
 
 def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
@@ -97,7 +104,10 @@ class Site:
         self.peers: list[Peer] = []
         self.canary: Canary | None = None
         self._loop_factory = loop_factory
+        self._log_handler = logging.Handler(logging.WARNING)
+        self._log_handler.emit = self.records.append  # type: ignore[method-assign]
         self._started: Future[asyncio.AbstractEventLoop] = Future()
+        self._crash: BaseException | None = None
         self._register(application, on_connect)
         self._thread = threading.Thread(target=self._main, name="server")
 
@@ -129,19 +139,21 @@ class Site:
     # Its life.
 
     def start(self) -> None:
-        logging.getLogger("streamconductor").addHandler(self._handler())
         self._thread.start()
-        self.loop = self._started.result(PATIENCE)
+        try:
+            self.loop = self._started.result(PATIENCE)
+        except BaseException:
+            self._thread.join()
+            raise
+        logging.getLogger("streamconductor").addHandler(self._log_handler)
         self.canary = Canary(self.address)
 
-    def _handler(self) -> logging.Handler:
-        handler = self._log_handler = logging.Handler(logging.WARNING)
-        handler.emit = self.records.append  # type: ignore[method-assign]
-        return handler
-
     def _main(self) -> None:
-        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
-            runner.run(self._serve())
+        try:
+            with asyncio.Runner(loop_factory=self._loop_factory) as runner:
+                runner.run(self._serve())
+        except BaseException as error:
+            self._crash = error
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -167,7 +179,7 @@ class Site:
         finally:
             for peer in self.peers:
                 peer.close()
-            if not self._started.exception():
+            if self._crash is None:
                 self.loop.call_soon_threadsafe(self._finish.set)
             self._thread.join()
             logging.getLogger("streamconductor").removeHandler(self._log_handler)
@@ -191,7 +203,12 @@ class Site:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine on the server's loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+        except (RuntimeError, TimeoutError):
+            coroutine.close()
+            assert self._crash is None, f"the event loop died of {self._crash!r}"
+            raise
 
     def connect(self, **options: Any) -> Peer:
         """A raw peer, closed when the site stops."""

@@ -12,7 +12,7 @@ __all__ = ["main"]
 def main() -> None:
     """Runs the command line; ends with its exit code: 0, 1 for what failed, 2 for what was asked wrongly."""
     try:
-        import rich
+        import rich  # noqa: F401
         import typer  # noqa: F401
     except ImportError as error:
         missing = error.name

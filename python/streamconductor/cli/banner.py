@@ -43,7 +43,9 @@ def announce(server: Server, log_format: str) -> None:
         logger.info("serving", extra={"facts": found})
         return
     title = f"StreamConductor {__version__}"
-    rows = [(name, " ".join(value) if isinstance(value, list) else str(value)) for name, value in found.items()]
+    rows = [
+        (name, " ".join(value) if isinstance(value, list) else str(value)) for name, value in found.items()
+    ]
     console = Console()
     if console.is_terminal:
         table = Table.grid(padding=(0, 2))
@@ -66,7 +68,9 @@ def facts(server: Server) -> dict[str, Any]:
     found["routes"] = [route.pattern for route in server._routes]
     found["loop"] = type(asyncio.get_running_loop()).__module__.partition(".")[0]
     found["process"] = os.getpid()
-    return found | {name: written(server.config, name) for name in _LIMITS}
+    found |= {name: written(server.config, name) for name in _LIMITS}
+    # Derived from the machine's memory, and no round number.
+    return found | {"memory_budget": f"{server.config.memory_budget / 2**30:.1f} GiB"}
 
 
 def addresses(server: Server) -> list[str]:

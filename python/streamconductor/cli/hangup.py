@@ -21,8 +21,12 @@ def reread(server: Server, settings: Settings) -> None:
     """Reconfigures the server with what differs, and logs it; with a problem all stays as it is."""
     try:
         config = settings.read()
-        changed = [name for name in Config.model_fields if getattr(config, name) != getattr(server.config, name)]
-        fields: dict[str, Any] = {name: getattr(config, name) for name in changed if name in Config.reconfigurable}
+        changed = [
+            name for name in Config.model_fields if getattr(config, name) != getattr(server.config, name)
+        ]
+        fields: dict[str, Any] = {
+            name: getattr(config, name) for name in changed if name in Config.reconfigurable
+        }
         before = server.config
         if fields:
             server.reconfigure(**fields)

@@ -30,7 +30,9 @@ def load_server(target: str) -> Server:
     module_name, colon, attribute = target.partition(":")
     if not colon or not attribute or module_name.endswith(".py") or "/" in module_name:
         suggestion = module_name.removesuffix(".py").strip("./").replace("/", ".")
-        raise Problem(f"{target} does not name a server; write module:server, such as {suggestion or 'app'}:server")
+        raise Problem(
+            f"{target} does not name a server; write module:server, such as {suggestion or 'app'}:server"
+        )
     module = _import(module_name)
     found: Any = module
     for name in attribute.split("."):
@@ -62,7 +64,9 @@ def _import(name: str) -> ModuleType:
         # Not the module itself but something that it imports: an error like any other.
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise Problem(f"importing {name} raised {_described(error)}") from error
-        raise Problem(f"there is no module {error.name} in {here}; start it in the directory that has it") from None
+        raise Problem(
+            f"there is no module {error.name} in {here}; start it in the directory that has it"
+        ) from None
     except Exception as error:
         raise Problem(f"importing {name} raised {_described(error)}") from error
 

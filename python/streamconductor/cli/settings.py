@@ -45,7 +45,9 @@ class Settings:
             ConfigError: as from `Config.load`.
         """
         config = Config.load(self._file, **self._given)
-        missing = {name: value for name, value in self._fallback.items() if name not in config.model_fields_set}
+        missing = {
+            name: value for name, value in self._fallback.items() if name not in config.model_fields_set
+        }
         return config.replace(**missing) if missing else config
 
 

@@ -1,5 +1,10 @@
 //! Receives silence, slow messages and the passing of time · looks at pings and endings · owns the promises about
 //! dead peers, idle connections and their exact moments.
+#![allow(
+    clippy::panic,
+    clippy::unchecked_time_subtraction,
+    reason = "functions that only tests call may fail as a test does"
+)]
 
 mod simulation;
 
@@ -197,7 +202,10 @@ fn idle_ends_with_1001_and_publications_count_but_pings_do_not() {
     }
     server.send(&idle, &close(streamconductor_core::close::CloseCode::GOING_AWAY, ""));
     let closed = server.closed(&idle);
-    assert_eq!((closed.code.0, closed.ending, closed.reason.as_str()), (1001, "idle", "idle: no message for 30s"));
+    assert_eq!(
+        (closed.code.0, closed.ending, closed.reason.as_str()),
+        (1001, "idle", "idle: no message for 30s")
+    );
 }
 
 #[test]

@@ -16,7 +16,10 @@ use crate::tally::Tally;
 const SCRATCH: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 
-/// How long the server may take to end all connections.
+/// How long what is in flight at the end may take; ample, for a crowded machine.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the server may then take to end all connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a run does with what comes.
@@ -31,6 +34,12 @@ pub(crate) trait Scenario {
         now: Instant,
         connections: &mut Connections,
     ) -> Result<(), Failure>;
+
+    /// Sends nothing from now on.
+    fn stop(&mut self);
+
+    /// Messages sent of which something has not come.
+    fn in_flight(&self) -> usize;
 
     /// What was counted.
     fn tally(&mut self) -> &mut Tally;
@@ -136,8 +145,22 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends all connections in peace, so that the server has nothing to log and the next run finds it idle.
-    pub(crate) fn close(mut self) {
+    /// Lets what is in flight come, then ends all connections in peace: the server has nothing to log, and the
+    /// next run finds it idle.
+    pub(crate) fn finish(mut self, scenario: &mut impl Scenario) -> Result<(), Failure> {
+        scenario.stop();
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while scenario.in_flight() > 0 {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                let missing = scenario.in_flight();
+                return Err(Failure::Silence(format!(
+                    "{missing} messages in flight at the end did not come"
+                )));
+            }
+            self.turn(scenario, remaining)?;
+        }
+
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         // Closes first, all of them, then the waiting. A socket that failed is as closed as it will be.
         let closing: Vec<_> =
@@ -145,5 +168,6 @@ impl Driver {
         for stream in closing {
             await_end(stream, &mut self.scratch, deadline);
         }
+        Ok(())
     }
 }

@@ -38,7 +38,7 @@ pub fn run(echo: &Echo, window: &Window) -> Result<Report, Failure> {
         loops.send(connection, Instant::now(), &mut driver.connections)?;
     }
     let report = measure(&mut driver, &mut loops, window)?;
-    driver.close();
+    driver.finish(&mut loops)?;
     Ok(report)
 }
 
@@ -50,6 +50,8 @@ struct Loops {
     sent: Vec<Instant>,
     /// Whether the read at hand brought the answer.
     is_back: bool,
+    is_stopped: bool,
+    in_flight: usize,
     tally: Tally,
 }
 
@@ -59,7 +61,15 @@ impl Loops {
         let mut frame = Vec::new();
         text_frame(&mut frame, &payload);
         let sent = vec![Instant::now(); echo.connections];
-        Ok(Self { payload, frame, sent, is_back: false, tally: Tally::new()? })
+        Ok(Self {
+            payload,
+            frame,
+            sent,
+            is_back: false,
+            is_stopped: false,
+            in_flight: 0,
+            tally: Tally::new()?,
+        })
     }
 
     fn send(
@@ -71,6 +81,7 @@ impl Loops {
         if let Some(sent) = self.sent.get_mut(connection) {
             *sent = now;
         }
+        self.in_flight += 1;
         connections.send(connection, &self.frame)
     }
 }
@@ -81,6 +92,7 @@ impl Scenario for Loops {
             let reason = "the answer is not the one message that was sent".to_owned();
             return Err(Failure::Unexpected { connection, reason });
         }
+        self.in_flight -= 1;
         if let Some(sent) = self.sent.get(connection) {
             self.tally.count(now.duration_since(*sent));
         }
@@ -94,7 +106,18 @@ impl Scenario for Loops {
         connections: &mut Connections,
     ) -> Result<(), Failure> {
         // A read may end inside a frame; then there is nothing to answer yet.
-        if mem::take(&mut self.is_back) { self.send(connection, now, connections) } else { Ok(()) }
+        if mem::take(&mut self.is_back) && !self.is_stopped {
+            return self.send(connection, now, connections);
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.is_stopped = true;
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
     }
 
     fn tally(&mut self) -> &mut Tally {

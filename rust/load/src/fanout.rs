@@ -56,7 +56,7 @@ pub fn run(fanout: &Fanout, window: &Window) -> Result<Report, Failure> {
     deliveries.limit = fanout.in_flight;
     deliveries.fill(Instant::now(), &mut driver.connections)?;
     let report = measure(&mut driver, &mut deliveries, window)?;
-    driver.close();
+    driver.finish(&mut deliveries)?;
     Ok(report)
 }
 
@@ -157,6 +157,14 @@ impl Scenario for Deliveries {
         connections: &mut Connections,
     ) -> Result<(), Failure> {
         self.fill(now, connections)
+    }
+
+    fn stop(&mut self) {
+        self.limit = 0;
+    }
+
+    fn in_flight(&self) -> usize {
+        self.publications.in_flight()
     }
 
     fn tally(&mut self) -> &mut Tally {

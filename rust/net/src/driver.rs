@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use streamconductor_core::ledger::{Charge, Ledger, Level, Owner};
+use streamconductor_core::ledger::{Ledger, Level};
 use streamconductor_core::pool::Pool;
 use streamconductor_core::shard::Shard;
 use streamconductor_core::shard::command::{Command, Forward};
@@ -62,7 +62,7 @@ pub fn run(
         let driver = Driver {
             shard,
             inbox,
-            held: Held { commands: VecDeque::new(), charge: surroundings.ledger.charge(Owner::Mailboxes, 0) },
+            held: VecDeque::new(),
             surroundings,
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             ready: Vec::new(),
@@ -82,17 +82,13 @@ pub fn run(
     })
 }
 
-/// Publications, joins and leaves that came while the ledger was at 90 %, in their order.
-struct Held {
-    commands: VecDeque<Command>,
-    charge: Charge,
-}
-
 struct Driver {
     shard: Shard<Sockets>,
     inbox: Arc<Inbox>,
     surroundings: Surroundings,
-    held: Held,
+    /// Publications, joins and leaves that came while they could not be taken, in their order. Their bytes go on
+    /// counting against the mailbox that they came from.
+    held: VecDeque<Command>,
     scratch: Box<[u8]>,
     ready: Vec<u32>,
     /// Places whose bytes wait because the ledger is at 90 %.
@@ -170,7 +166,10 @@ impl Driver {
     fn take_forwards(&mut self, now: Timestamp) -> bool {
         let drained = self.inbox.forwards.drain(&mut self.forwards, FORWARDS);
         let mut forwards = std::mem::take(&mut self.forwards);
-        self.inbox.owed.fetch_sub(forwards.len(), Ordering::Relaxed);
+        if self.inbox.settle(forwards.len()) {
+            // Nobody else tells the peers that they may go on with what they have set aside.
+            self.surroundings.inboxes.iter().for_each(|peer| peer.alarm.ring());
+        }
         for (from, forward) in forwards.drain(..) {
             self.shard.forwarded(from, forward, now);
         }
@@ -189,33 +188,40 @@ impl Driver {
                 .iter()
                 .enumerate()
                 .any(|(peer, inbox)| peer != number && inbox.is_behind());
-        if !is_held_up && !self.held.commands.is_empty() {
-            for command in std::mem::take(&mut self.held.commands) {
-                self.shard.command(command, now);
-            }
-            self.held.charge.resize(0);
-        }
-        if is_held_up && self.held.charge.bytes() >= crate::inbox::COMMAND_BYTES {
-            return false;
-        }
+        let is_room = !is_held_up && !self.held.is_empty() && self.take_held(now);
+        let sets_aside = is_held_up || !self.held.is_empty();
         let drained = self.inbox.commands.drain(&mut self.commands, COMMANDS);
         let mut commands = std::mem::take(&mut self.commands);
+        let mut kept = 0;
         for command in commands.drain(..) {
-            if is_held_up && concerns_channels(&command) {
-                let bytes = self.held.charge.bytes() + weight(&command);
-                self.held.charge.resize(bytes);
-                self.held.commands.push_back(command);
+            if sets_aside && concerns_channels(&command) {
+                kept += weight(&command);
+                self.held.push_back(command);
             } else if let Command::Stop = command {
                 self.is_stopping = true;
             } else {
                 self.shard.command(command, now);
             }
         }
+        if kept > 0 {
+            self.inbox.commands.keep(kept);
+        }
         self.commands = commands;
-        if drained.room {
+        if drained.room || is_room {
             self.surroundings.upward.tell_room();
         }
-        drained.more
+        drained.more || (!is_held_up && !self.held.is_empty())
+    }
+
+    /// Does what was set aside, as much as in any turn. True: a producer waits for the room that this made.
+    fn take_held(&mut self, now: Timestamp) -> bool {
+        let count = self.held.len().min(COMMANDS);
+        let mut done = 0;
+        for command in self.held.drain(..count) {
+            done += weight(&command);
+            self.shard.command(command, now);
+        }
+        self.inbox.commands.let_go(done)
     }
 
     fn read_sockets(&mut self, level: Level, now: Timestamp) -> bool {

@@ -78,6 +78,12 @@ impl Inbox {
         }
     }
 
+    /// Counts forwards that were taken. True: the shard is not behind any more, and the peers wait to be told.
+    pub fn settle(&self, forwards: usize) -> bool {
+        let before = self.owed.fetch_sub(forwards, Ordering::Relaxed);
+        before > FORWARDS && before - forwards <= FORWARDS
+    }
+
     /// Whether this shard is so far behind that others must not publish to it.
     pub fn is_behind(&self) -> bool {
         self.owed.load(Ordering::Relaxed) > FORWARDS

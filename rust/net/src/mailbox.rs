@@ -198,8 +198,7 @@ impl<T, W: Wake> Mailbox<T, W> {
             let count = max.min(state.items.len());
             into.extend(state.items.drain(..count));
             state.take_off(count);
-            let room = state.wants_room && state.held <= self.limit / 2;
-            state.wants_room &= !room;
+            let room = state.takes_room_word(self.limit);
             Drained { more: !state.items.is_empty(), room }
         };
         if drained.more {
@@ -207,6 +206,23 @@ impl<T, W: Wake> Mailbox<T, W> {
             self.awake.store(true, Release);
         }
         drained
+    }
+
+    /// Counts bytes that the reader has taken but not dealt with: they go on taking room from the producers.
+    pub fn keep(&self, bytes: usize) {
+        let mut state = self.lock();
+        state.held += bytes;
+        state.recharge();
+    }
+
+    /// Gives back bytes that were kept. True: a producer that asked for room is to be told, as by
+    /// [`Drained::room`].
+    #[must_use = "true is a word that is owed to a waiting producer"]
+    pub fn let_go(&self, bytes: usize) -> bool {
+        let mut state = self.lock();
+        state.held = state.held.saturating_sub(bytes);
+        state.recharge();
+        state.takes_room_word(self.limit)
     }
 
     /// Items not yet drained.
@@ -245,6 +261,13 @@ impl<T> State<T> {
             Class::Reserved => self.reserved += bytes,
         }
         Ok(())
+    }
+
+    /// Whether those who asked for room are to be told now; they are told once.
+    fn takes_room_word(&mut self, limit: usize) -> bool {
+        let room = self.wants_room && self.held <= limit / 2;
+        self.wants_room &= !room;
+        room
     }
 
     /// Gives back the bytes of the batches whose last item is among the `count` that were taken.

@@ -81,6 +81,8 @@ pub struct Server {
     starved: Arc<AtomicU64>,
     stop_accepting: Arc<Notify>,
     running: Arc<Running>,
+    /// The process whose threads these are.
+    process: u32,
 }
 
 /// The threads that still run, and what became of those that failed.
@@ -120,6 +122,7 @@ impl Server {
             starved: Arc::default(),
             stop_accepting: Arc::default(),
             running: Arc::default(),
+            process: std::process::id(),
             foundations,
         };
         let wanted = Arc::new(PlaceWanted::default());
@@ -351,6 +354,10 @@ impl Server {
 
     /// Stops all threads and waits for them. False: some did not end within `patience`.
     pub fn stop(&self, patience: Duration) -> bool {
+        if std::process::id() != self.process {
+            // A fork's child has none of the threads, and one of them may have held a lock when it was copied.
+            return true;
+        }
         self.stop_accepting.notify_waiters();
         self.tell_all(|| Command::Stop);
         let deadline = Instant::now() + patience;

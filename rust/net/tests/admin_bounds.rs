@@ -156,12 +156,14 @@ fn probes_are_answered_while_the_status_waits_and_a_failure_is_an_answer() {
 fn stopping_lets_requests_end_and_idle_connections_go_at_once() {
     let (admin, was_asked, go) = stuck();
     let address = admin.address();
+    let started = Instant::now();
     let mut idle = connect(address);
     ask_on(&mut idle);
     let mut waiting = ask_status(address);
     was_asked.recv().unwrap();
     let stopping = std::thread::spawn(move || admin.stop(Duration::from_secs(8)));
     assert_eq!(idle.read(&mut [0; 1]).unwrap(), 0);
+    assert!(started.elapsed() < Duration::from_secs(4), "not because it was idle for too long");
     go.send(()).unwrap();
     assert_eq!(read_head(&mut waiting).0, 200);
     let mut body = String::new();

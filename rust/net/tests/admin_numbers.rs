@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use admin_support::{Stand, expect, openmetrics, schema};
 use serde_json::{Value, json};
+use streamconductor_core::codec::Kind;
 use streamconductor_core::ledger::Owner;
+use streamconductor_core::lifecycle::State;
+use streamconductor_core::shard::command::Command;
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::readiness::Verdict;
 
@@ -159,6 +162,41 @@ fn the_metrics_are_openmetrics_and_tell_the_numbers() {
         series.len(),
         "no series comes with use"
     );
+}
+
+#[test]
+fn status_and_metrics_agree_on_what_came_to_which_end() {
+    let stand = Stand::start(None);
+    let stalled = stand.subscriber("room");
+    // More than both sockets hold and `max_buffered` on top: the reader is too slow for `disconnect`.
+    for _ in 0..40 {
+        let channel = stand.server.registry().find("room").cloned();
+        let Some(channel) = channel else { break };
+        let payload = vec![b'x'; 512 << 10].into();
+        stand.server.tell(channel.home(), Command::Publish { channel, kind: Kind::Binary, payload, key: 0 });
+    }
+    let open =
+        |states: [u64; State::COUNT]| states[State::Flowing as usize] + states[State::Backpressured as usize];
+    while open(stand.server.stats().states) > 0 {}
+    drop(stalled);
+    while stand.server.stats().codes.is_empty() {}
+    let status = stand.get("/status").json();
+    assert_eq!(
+        (&status["endings"]["slow_consumer"], &status["close_codes"]),
+        (&json!(1), &json!({"4008": 1}))
+    );
+    let traffic = &status["traffic"];
+    assert!(traffic["written"]["bytes"].as_u64() < traffic["accepted"]["bytes"].as_u64(), "{traffic}");
+    let series = openmetrics::read(&stand.get("/metrics").body);
+    for (metric, end) in
+        [("accepted", "accepted"), ("sent", "written"), ("discarded", "discarded"), ("buffered", "pending")]
+    {
+        let suffix = if metric == "buffered" { "" } else { "_total" };
+        for unit in ["messages", "bytes"] {
+            let value = series.get(&format!("streamconductor_{metric}_{unit}{suffix}")).copied();
+            assert_eq!(value, traffic[end][unit].as_f64(), "{metric} {unit}");
+        }
+    }
 }
 
 #[test]

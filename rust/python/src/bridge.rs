@@ -106,6 +106,11 @@ impl Bridge {
         self.connections.insert(id, connection);
     }
 
+    /// Forgets a request that was refused: it will neither open nor be withdrawn.
+    pub fn refused(&mut self, id: ConnectionId) -> Option<Py<Request>> {
+        self.arrivals.remove(&id)
+    }
+
     /// Lets go of everything: the server has stopped.
     pub fn clear(&mut self) -> (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>) {
         self.events.clear();

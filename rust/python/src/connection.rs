@@ -105,6 +105,7 @@ impl ConnectionHandle {
 
     /// The handler took a message.
     fn taken(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_process(message.py())?;
         let bytes = Payload::of(message)?.bytes().len();
         if self.gauge.taken(bytes, self.link.max_inbound()) {
             self.link.tell(self.id.shard(), Command::Resume { connection: self.id });
@@ -153,7 +154,8 @@ impl ConnectionHandle {
 
     /// Ends the connection; may be called from any thread. `raised`: the handler raised, and the code is 1011.
     #[pyo3(signature = (code, reason, raised=false))]
-    fn end(&self, code: u16, reason: String, raised: bool) {
+    fn end(&self, python: Python<'_>, code: u16, reason: String, raised: bool) -> PyResult<()> {
+        self.check_process(python)?;
         let ending = if raised {
             Ending::HandlerRaised
         } else if code == CloseCode::DISCONNECTED.0 {
@@ -162,6 +164,7 @@ impl ConnectionHandle {
             Ending::Closed { code: CloseCode(code), reason }
         };
         self.link.tell(self.id.shard(), Command::Close { connection: self.id, ending: Box::new(ending) });
+        Ok(())
     }
 
     /// Whether the calling thread is the loop's.
@@ -171,7 +174,12 @@ impl ConnectionHandle {
 }
 
 impl ConnectionHandle {
+    fn check_process(&self, python: Python<'_>) -> PyResult<()> {
+        if self.link.is_orphaned() { Err(error::forked(python)) } else { Ok(()) }
+    }
+
     fn check_thread(&self, python: Python<'_>, call: &str) -> PyResult<()> {
+        self.check_process(python)?;
         if self.link.is_on_loop() { Ok(()) } else { Err(error::wrong_thread(python, call)) }
     }
 

@@ -29,6 +29,7 @@ exception!(too_big_class, "MessageTooBig");
 exception!(wrong_thread_class, "WrongThread");
 exception!(bind_class, "BindError");
 exception!(not_running_class, "NotRunning");
+exception!(forked_class, "ForkedProcess");
 
 /// `send_nowait` would pass `max_buffered`.
 pub fn full(python: Python<'_>, buffered: usize, size: usize, limit: usize) -> PyErr {
@@ -53,6 +54,11 @@ pub fn wrong_thread(python: Python<'_>, call: &str) -> PyErr {
 /// The server does not run.
 pub fn not_running(python: Python<'_>, call: &str) -> PyErr {
     raise(not_running_class(python), |class| class.call1((call,)))
+}
+
+/// A handle that a child process inherited.
+pub fn forked(python: Python<'_>) -> PyErr {
+    raise(forked_class(python), |class| class.call0())
 }
 
 /// A server that did not start.

@@ -35,6 +35,8 @@ mod _core {
     #[pymodule_export]
     use crate::convert::{lifecycle_table, state_names};
     #[pymodule_export]
+    use crate::link::forked;
+    #[pymodule_export]
     use crate::request::Request;
     #[pymodule_export]
     use crate::server::Server;

@@ -6,7 +6,7 @@
 //! come, takes the commands earlier: a loop that blocks after a send does not hold the send back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::thread::ThreadId;
 
 use pyo3::prelude::*;
@@ -22,6 +22,16 @@ use crate::admin::Desk;
 const COMMANDS: usize = 256;
 /// Bytes after which a shard is woken at once.
 const BYTES: usize = 64 * 1024;
+
+/// How many forks lie between this process and the one that loaded the module.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Called in the child after a fork. What was started before has lost its threads, and its locks may be held by one
+/// of them for ever.
+#[pyfunction]
+pub fn forked() {
+    FORKS.fetch_add(1, Relaxed);
+}
 
 /// What waits for the wake at the end of the turn.
 #[derive(Default)]
@@ -43,6 +53,7 @@ pub struct Link {
     /// Whether the end of this turn of the loop will wake the shards.
     is_scheduled: AtomicBool,
     loop_thread: ThreadId,
+    forks: u32,
     /// Called once per turn of the loop to have `uncork` called at its end.
     schedule: Py<PyAny>,
 }
@@ -61,6 +72,7 @@ impl Link {
             corked,
             is_scheduled: AtomicBool::new(false),
             loop_thread: std::thread::current().id(),
+            forks: FORKS.load(Relaxed),
             schedule,
         })
     }
@@ -96,6 +108,11 @@ impl Link {
     /// Whether the caller is the loop's thread.
     pub fn is_on_loop(&self) -> bool {
         std::thread::current().id() == self.loop_thread
+    }
+
+    /// Whether the process was forked since: the threads stayed in the parent.
+    pub fn is_orphaned(&self) -> bool {
+        FORKS.load(Relaxed) != self.forks
     }
 
     /// Hands a command over; the shard is woken at the end of the loop's turn, or at once from other threads.

@@ -187,6 +187,8 @@ impl Server {
             connection.shard(),
             Command::Refuse(Box::new(Refused { connection, status, reason, headers })),
         );
+        let forgotten = lock(&self.bridge).refused(connection);
+        drop(forgotten);
         Ok(())
     }
 

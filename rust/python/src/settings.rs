@@ -165,6 +165,7 @@ pub struct AssetSetting {
 /// Everything that a server is started with.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a hook that is registered or not")]
 pub struct ServerSettings {
     /// Resolved addresses, `ip:port`.
     pub addresses: Vec<String>,

@@ -33,6 +33,14 @@ impl Ring {
         self.push_control(Kind::Pong, frame, now)
     }
 
+    /// Whether a pong waits that a newer one would replace.
+    pub fn has_pong(&self) -> bool {
+        self.control.as_ref().is_some_and(|control| {
+            let [pong, _] = control.urgent();
+            !pong.is_empty()
+        })
+    }
+
     fn push_control(&mut self, kind: Kind, frame: &[u8], now: Timestamp) -> bool {
         // RFC 6455 §5.5.1: nothing follows a Close, so nothing may come between its bytes either.
         let is_closing = self.control.as_ref().is_some_and(|control| control.has_begun_close());

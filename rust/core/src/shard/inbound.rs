@@ -68,10 +68,12 @@ impl<W: Wire> Shard<W> {
         match item {
             Item::Message { kind, payload } => self.message(index, kind, payload, now),
             Item::Ping(payload) => {
-                let frame = control_frame(Control::Pong, &payload, None);
-                if connection.ring.push_pong(&frame, now) {
-                    self.mark_dirty(index);
+                if connection.ring.has_pong() {
+                    // Only the newest pong may wait, so that a peer that never reads cannot pile them up. One
+                    // that does read gets all of them: the one that waits goes out first.
+                    self.flush(index, now);
                 }
+                self.pong(index, &payload, now);
                 Then::GoOn
             }
             Item::Pong(payload) => {
@@ -91,6 +93,14 @@ impl<W: Wire> Shard<W> {
             Item::Close { code, reason } => {
                 Then::PeerClosed(Ending::PeerClosed { code: code.unwrap_or(CloseCode::NO_STATUS), reason })
             }
+        }
+    }
+
+    fn pong(&mut self, index: u32, payload: &[u8], now: Timestamp) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        let frame = control_frame(Control::Pong, payload, None);
+        if connection.ring.push_pong(&frame, now) {
+            self.mark_dirty(index);
         }
     }
 
@@ -202,7 +212,6 @@ fn count_frame(
     traffic.frames = traffic.frames.saturating_add(1);
     if let Some(limit) = limits.max_frame_rate
         && traffic.frames >= limit
-        && connection.state.is_open()
     {
         connection.reading.rate_until =
             Some(connection.clocks.rate_second + std::time::Duration::from_secs(1));

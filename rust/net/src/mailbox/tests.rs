@@ -76,3 +76,22 @@ fn a_burst_leaves_no_storage_behind() {
     let _ = mailbox.drain(&mut into, usize::MAX);
     assert!(mailbox.lock().items.capacity() < 2 * KEPT);
 }
+
+#[test]
+fn what_the_reader_keeps_goes_on_taking_room() {
+    let ledger = Ledger::new(1_000);
+    let mailbox = mailbox(&ledger);
+    mailbox.append(&mut vec![1], 8, Class::Ordinary).unwrap();
+    assert!(mailbox.must_wait());
+    let drained = mailbox.drain(&mut Vec::new(), 9);
+    assert!(drained.room);
+    mailbox.keep(8);
+    assert_eq!(mailbox.append(&mut vec![2], 3, Class::Ordinary).unwrap_err().held, 8);
+    mailbox.append(&mut vec![3], 3, Class::Reserved).unwrap();
+    assert_eq!(ledger.held_by(Owner::Mailboxes), 11);
+    assert!(!mailbox.let_go(8), "nobody has asked again");
+    mailbox.keep(8);
+    assert!(mailbox.must_wait());
+    assert!(mailbox.let_go(8));
+    assert!(!mailbox.let_go(0), "told once");
+}

@@ -1,0 +1,154 @@
+"""Receives what the shards say, in batches · hands each item to the part that it is about · owns the order in which
+the application hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from .connection import Backpressure, Closed, Connection
+
+if TYPE_CHECKING:
+    from . import _core
+    from .arrivals import Arrivals
+    from .handlers import Handlers
+    from .registration import Route
+
+__all__ = ["Dispatcher"]
+
+logger = logging.getLogger("streamconductor.server")
+
+# The sorts of events, as in the native bridge.
+(
+    _MESSAGE,
+    _ARRIVED,
+    _WITHDRAWN,
+    _OPENED,
+    _WRITABLE,
+    _BACKPRESSURE,
+    _CLOSED,
+    _ORIGIN_REFUSED,
+    _DEPARTED,
+    _ROOM,
+    _FAILED,
+) = range(11)
+
+
+class Dispatcher:
+    """Takes the events of one run of a server to their receivers, in the order of their arrival."""
+
+    def __init__(
+        self,
+        native: _core.Server,
+        routes: list[Route],
+        arrivals: Arrivals,
+        handlers: Handlers,
+        *,
+        on_room: Callable[[], None],
+        on_failure: Callable[[str], None],
+    ) -> None:
+        self._native = native
+        self._routes = routes
+        self._arrivals = arrivals
+        self._handlers = handlers
+        self._on_room = on_room
+        self._on_failure = on_failure
+        self._loop = asyncio.get_running_loop()
+        # Batches taken from the shards: what is left of the first, and those behind it.
+        self._batches: deque[Iterator[tuple[int, Any, Any]]] = deque()
+        self._is_stopped = False
+        self.departed = self._loop.create_future()
+        """Done when every shard has said that none of its connections is left."""
+        self._shards_left = 0
+
+    def start(self, shards: int) -> None:
+        """Listens to the doorbell from now on."""
+        self._shards_left = shards
+        self._loop.add_reader(self._native.fileno(), self.run)
+
+    def stop(self) -> None:
+        """Whatever the shards still say is for nobody."""
+        if not self._is_stopped:
+            self._is_stopped = True
+            self._loop.remove_reader(self._native.fileno())
+
+    def run(self) -> None:
+        """Takes one list from the shards and hands its items on."""
+        if self._is_stopped:
+            return
+        is_more = self._take()
+        try:
+            while self._batches:
+                self._hand_on(self._batches[0])
+                self._batches.popleft()
+        finally:
+            # Behind the tasks that were resumed above: their sends go out with one wake.
+            self._loop.call_soon(self._native.uncork)
+        if is_more:
+            self._loop.call_soon(self.run)
+
+    def collect(self) -> None:
+        """Takes all that the shards have said. Nothing of the application's is called here: the items keep their
+        turn, behind those that are being handed on.
+        """
+        while self._take():
+            pass
+        # The doorbell is silent now.
+        self._loop.call_soon(self.run)
+
+    def _take(self) -> bool:
+        flat, is_more = self._native.drain()
+        if flat:
+            items = iter(flat)
+            self._batches.append(zip(items, items, items, strict=True))
+        return is_more
+
+    def _hand_on(self, batch: Iterator[tuple[int, Any, Any]]) -> None:
+        for sort, whom, what in batch:
+            try:
+                if sort == _MESSAGE:
+                    whom._deliver(what)
+                else:
+                    self._happened(sort, whom, what)
+            except Exception:
+                # A mistake of ours or of a callback that nobody guards: the items behind it must not get lost.
+                logger.exception("event %d could not be handed on", sort)
+
+    def _happened(self, sort: int, whom: Any, what: Any) -> None:
+        if sort == _OPENED:
+            self._opened(whom, what)
+        elif sort == _WRITABLE:
+            whom._write()
+        elif sort == _CLOSED:
+            *facts, ticket = what
+            if isinstance(whom, Connection):
+                self._handlers.closed(whom, Closed(*facts), ticket)
+        elif sort == _ARRIVED:
+            self._arrivals.arrived(whom, what, self._handlers)
+        elif sort == _WITHDRAWN:
+            self._arrivals.withdrawn(whom)
+        elif sort == _BACKPRESSURE:
+            self._handlers.pressed(whom, Backpressure(*what))
+        elif sort == _ROOM:
+            self._on_room()
+        elif sort == _DEPARTED:
+            self._shards_left -= 1
+            if self._shards_left == 0 and not self.departed.done():
+                self.departed.set_result(None)
+        elif sort == _ORIGIN_REFUSED:
+            logger.warning("origin %r was refused; to allow it: Config(origins=[%r])", what, what)
+        elif sort == _FAILED:
+            self._on_failure(what)
+
+    def _opened(self, whom: Any, what: Any) -> None:
+        if isinstance(whom, Connection):
+            route = self._routes[what]
+            whom._callback = route.callback
+            self._handlers.opened(whom, route.handler)
+        else:
+            # Nobody will ask for what `Accept` said of it: no Python object stands for it.
+            self._arrivals.opened(whom)

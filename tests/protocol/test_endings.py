@@ -1,0 +1,438 @@
+"""What handlers, `close` and peers that fall silent end, and what the peer and the application see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import Any
+
+import pytest
+
+import streamconductor as sc
+from tests.protocol.conftest import Serve
+from tests.support.frames import BINARY, PING, PONG, TEXT, Frame, close, frame
+from tests.support.raw import PATIENCE, Stopwatch
+from tests.support.relay import Relay
+from tests.support.servers import Site, eventually
+
+SLACK = 1.5
+
+# Handlers.
+
+
+class Sudden(BaseException):
+    """An exception that `except Exception` does not catch."""
+
+
+RAISED = [ValueError, KeyboardInterrupt, SystemExit, Sudden]
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_a_handler_that_raises_is_1011_and_logged_once(serve: Serve, error: type[BaseException]) -> None:
+    """F33: on that connection only; the canary and a neighbour on the same route go on."""
+
+    def application(server: sc.Server) -> None:
+        @server.route("/raise")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            async for message in connection:
+                if message == "now":
+                    raise error("secret")
+                await connection.send(message)
+
+    site = serve(application)
+    site.expected_errors = 1
+    with site.connect() as neighbour, site.connect() as peer:
+        neighbour.upgrade("/raise")
+        peer.upgrade("/raise")
+        peer.echo()
+        peer.send(frame(TEXT, b"now"))
+        # What was raised is for the log.
+        assert peer.closed() == (1011, "internal error")
+        peer.send(close(1011))
+        assert peer.ending() == "FIN"
+        neighbour.echo()
+        closed = site.ended()
+        assert (closed.code, closed.ending, closed.by) == (1011, "handler_raised", "application")
+        [record] = site.errors(1)
+        assert record.exc_info is not None
+        assert record.exc_info[0] is error
+        neighbour.echo()
+        assert site.endings.empty()
+
+
+@pytest.mark.parametrize("error", RAISED)
+def test_an_on_message_function_that_raises_is_1011_and_logged_once(serve: Serve, error: type[BaseException]) -> None:
+    def application(server: sc.Server) -> None:
+        @server.on_message("/raise")
+        def received(connection: sc.Connection[Any], message: str | bytes) -> None:
+            if message == "now":
+                raise error("secret")
+            connection.send_nowait(message)
+
+    site = serve(application)
+    site.expected_errors = 1
+    with site.connect() as neighbour, site.connect() as peer:
+        neighbour.upgrade("/raise")
+        peer.upgrade("/raise")
+        peer.echo()
+        peer.send(frame(TEXT, b"now"))
+        assert peer.closed() == (1011, "internal error")
+        neighbour.echo()
+        [record] = site.errors(1)
+        assert record.exc_info is not None
+        assert record.exc_info[0] is error
+
+
+@pytest.mark.parametrize("value", [None, 42, sc.Reject()], ids=["None", "a number", "a Reject"])
+def test_a_handler_that_returns_is_1000(serve: Serve, value: Any) -> None:
+    """F33: whatever it returns."""
+
+    def application(server: sc.Server) -> None:
+        @server.route("/return")
+        async def handler(connection: sc.Connection[Any]) -> Any:
+            await connection.send("last")
+            return value
+
+    site = serve(application)
+    with site.connect() as peer:
+        peer.upgrade("/return")
+        assert peer.frame() == Frame(TEXT, b"last")
+        assert peer.closed() == (1000, "")
+        peer.send(close(1000))
+        assert peer.ending() == "FIN"
+    assert site.ended().code == 1000
+
+
+def test_a_handler_outlives_its_peer_until_it_awaits_the_connection(serve: Serve) -> None:
+    go_on = asyncio.Event()
+    seen: queue.Queue[object] = queue.Queue()
+
+    def application(server: sc.Server) -> None:
+        @server.route("/wait")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            await go_on.wait()
+            try:
+                await connection.send("too late")
+            except sc.ConnectionClosedError as error:
+                seen.put((error.code, error.by))
+                raise
+
+    site = serve(application)
+    with site.connect() as peer:
+        peer.upgrade("/wait")
+    assert eventually(lambda: site.occupied == 1)
+    # `on_close` comes after the handler, which still runs.
+    assert site.endings.empty()
+    site.call(go_on.set)
+    assert seen.get(timeout=PATIENCE) == (1006, "peer")
+    assert site.ended().ending == "transport_lost"
+
+
+def test_a_handler_that_never_ends_is_cancelled_after_handler_timeout(serve: Serve) -> None:
+    cancelled = threading.Event()
+
+    def application(server: sc.Server) -> None:
+        @server.route("/hang")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+    site = serve(application, handler_timeout=0.3)
+    with site.connect() as peer:
+        peer.upgrade("/hang")
+        watch = Stopwatch()
+    assert cancelled.wait(PATIENCE)
+    assert 0.25 <= watch.seconds <= 0.3 + SLACK
+    assert site.ended().code == 1006
+
+
+# What may not be sent.
+
+WRONG_CALLS: dict[str, tuple[Any, type[Exception]]] = {
+    "code 1005": (lambda connection: connection.close(1005), ValueError),
+    "code 1006": (lambda connection: connection.close(1006), ValueError),
+    "code 999": (lambda connection: connection.close(999), ValueError),
+    "code 5000": (lambda connection: connection.close(5000), ValueError),
+    "code as text": (lambda connection: connection.close("1000"), TypeError),
+    "code True": (lambda connection: connection.close(True), TypeError),
+    "reason of 124 bytes": (lambda connection: connection.close(1000, "x" * 124), ValueError),
+    "reason of 62 ü": (lambda connection: connection.close(1000, "ü" * 62), ValueError),
+    "reason as bytes": (lambda connection: connection.close(1000, b"bye"), TypeError),
+    "reason with a surrogate": (lambda connection: connection.close(1000, "\ud800"), ValueError),
+    "send of an object": (lambda connection: connection.send_nowait(object()), TypeError),
+    "send of NaN": (lambda connection: connection.send_nowait(float("nan")), ValueError),
+    "send of a surrogate": (lambda connection: connection.send_nowait("\ud800"), ValueError),
+    "send of a surrogate in JSON": (lambda connection: connection.send_nowait(["\ud800"]), ValueError),
+    "send above max_buffered": (lambda connection: connection.send_nowait(b"x" * (2 << 20)), ValueError),
+    "a channel without a name": (lambda connection: connection.subscribe(""), ValueError),
+    "a channel as bytes": (lambda connection: connection.subscribe(b"news"), TypeError),
+    "a first message of NaN": (lambda connection: connection.subscribe("news", first=float("nan")), ValueError),
+}
+
+
+@pytest.mark.parametrize(("call", "error"), WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_wrong_call_raises_and_nothing_is_on_the_wire(serve: Serve, call: Any, error: type[Exception]) -> None:
+    """F34."""
+    raised: queue.Queue[BaseException | None] = queue.Queue()
+
+    def application(server: sc.Server) -> None:
+        @server.on_message("/wrong")
+        def wrong(connection: sc.Connection[Any], message: str | bytes) -> None:
+            try:
+                call(connection)
+            except Exception as found:
+                raised.put(found)
+            else:
+                raised.put(None)
+            connection.send_nowait("next")
+
+    site = serve(application)
+    with site.connect() as peer:
+        peer.upgrade("/wrong")
+        peer.send(frame(TEXT, b"now"))
+        # The next thing on the wire is the next message: no part of the wrong one, and the connection is open.
+        assert peer.frame() == Frame(TEXT, b"next")
+        found = raised.get(timeout=PATIENCE)
+        assert isinstance(found, error), repr(found)
+        peer.send(frame(PING, b"still there"))
+        assert peer.frame() == Frame(PONG, b"still there")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview], ids=["bytearray", "memoryview"])
+def test_whatever_is_like_bytes_is_binary(serve: Serve, kind: Any) -> None:
+    def application(server: sc.Server) -> None:
+        @server.route("/bytes")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            await connection.send(kind(b"\x00\xff"))
+
+    site = serve(application)
+    with site.connect() as peer:
+        peer.upgrade("/bytes")
+        assert peer.frame() == Frame(BINARY, b"\x00\xff")
+
+
+# `close`.
+
+
+def held(serve: Serve, **settings: Any) -> tuple[Site, queue.Queue[sc.Connection[Any]], queue.Queue[Any]]:
+    """A site whose `/held` connections the test gets, and what their handlers' `recv` raised."""
+    connections: queue.Queue[sc.Connection[Any]] = queue.Queue()
+    raised: queue.Queue[Any] = queue.Queue()
+
+    def application(server: sc.Server) -> None:
+        @server.route("/held")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            connections.put(connection)
+            try:
+                while True:
+                    await connection.recv()
+            except sc.ConnectionClosed as error:
+                raised.put(error)
+                raise
+
+    return serve(application, **settings), connections, raised
+
+
+def test_close_is_sent_and_answered(serve: Serve) -> None:
+    site, connections, raised = held(serve)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connection = connections.get(timeout=PATIENCE)
+        # From a thread that is not the loop's, which `close` allows.
+        connection.close(4321, "enough")
+        assert peer.closed() == (4321, "enough")
+        peer.send(close(4321))
+        assert peer.ending() == "FIN"
+    assert (raised.get(timeout=PATIENCE).code, site.ended().code) == (4321, 4321)
+
+
+def test_a_second_close_changes_nothing(serve: Serve) -> None:
+    site, connections, _ = held(serve)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connection = connections.get(timeout=PATIENCE)
+
+        def twice() -> None:
+            connection.close(4001, "first")
+            connection.close(4002, "second")
+
+        site.call(twice)
+        assert peer.closed() == (4001, "first")
+        peer.send(close(4001))
+        assert peer.ending() == "FIN"
+    assert site.ended().code == 4001
+
+
+def test_a_peer_that_never_answers_our_close_is_reset(serve: Serve) -> None:
+    """F19: at close_timeout; the application sees 1006, once."""
+    site, connections, raised = held(serve, close_timeout=0.3)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connections.get(timeout=PATIENCE).close(1000, "bye")
+        assert peer.closed() == (1000, "bye")
+        watch = Stopwatch()
+        assert peer.ending() == "RST"
+        assert 0.2 <= watch.seconds <= 0.3 + SLACK
+    closed = site.ended()
+    assert (closed.code, closed.ending, closed.by) == (1006, "close_timeout", "server")
+    assert isinstance(raised.get(timeout=PATIENCE), sc.ConnectionClosedError)
+    assert raised.empty()
+    assert site.endings.empty()
+    assert sc.Config().close_timeout == 5
+
+
+def test_messages_in_flight_when_we_close_are_no_longer_heard(serve: Serve) -> None:
+    site, connections, _ = held(serve)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connections.get(timeout=PATIENCE).close()
+        assert peer.closed() == (1000, "")
+        peer.send(frame(TEXT, b"crossing"), frame(PING, b"crossing"), close(1000))
+        assert peer.ending() == "FIN"
+    assert site.ended().received == (0, 0)
+
+
+def test_disconnect_is_4403(serve: Serve) -> None:
+    site = serve(on_connect=lambda request: sc.Accept(user="ada"))
+    with site.connect() as peer:
+        peer.upgrade()
+        site.call(lambda: site.server.disconnect(user="ada", reason="banned"))
+        assert peer.closed() == (4403, "banned")
+        peer.send(close(4403))
+        assert peer.ending() == "FIN"
+    assert site.ended().ending == "disconnected"
+
+
+# Silence.
+
+INTERVAL, TIMEOUT = 0.4, 0.4
+TICK = 0.04
+
+
+def test_a_peer_that_answers_no_ping_is_reset(serve: Serve) -> None:
+    """F25: it reads, it keeps the socket, and it never answers."""
+    site = serve(ping_interval=INTERVAL, ping_timeout=TIMEOUT)
+    with site.connect() as peer:
+        peer.upgrade()
+        watch = Stopwatch()
+        assert peer.any_frame().opcode == PING
+        pinged = watch.seconds
+        assert pinged <= INTERVAL + TICK + SLACK
+        # No Close can be meant for a peer that is not there: the end is a reset.
+        peer.lost()
+        assert pinged + TIMEOUT - 0.05 <= watch.seconds <= INTERVAL + TIMEOUT + TICK + SLACK
+    closed = site.ended()
+    assert (closed.code, closed.ending) == (1006, "heartbeat_lost")
+
+
+def test_a_link_that_swallows_everything_is_found(serve: Serve) -> None:
+    """F25: half-open, without FIN or RST."""
+    site = serve(ping_interval=INTERVAL, ping_timeout=TIMEOUT)
+
+    async def make() -> Relay:
+        return await Relay(site.server.port).__aenter__()
+
+    relay = site.run(make())
+    try:
+        with site.connect() as direct:
+            direct.close()
+        from tests.support.raw import Peer
+
+        with Peer(("127.0.0.1", relay.port)) as peer:
+            peer.upgrade()
+            peer.echo()
+            site.call(relay.black_hole)
+            watch = Stopwatch()
+            closed = site.ended()
+            assert (closed.code, closed.ending) == (1006, "heartbeat_lost")
+            # Silence began at the latest now: the ping may have been due at once, or a whole interval later.
+            assert watch.seconds <= INTERVAL + TIMEOUT + TICK + SLACK
+    finally:
+        site.run(relay.__aexit__(None, None, None))
+
+
+def test_a_peer_that_answers_pings_stays(serve: Serve) -> None:
+    site, connections, _ = held(serve, ping_interval=0.1, ping_timeout=0.1)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connection = connections.get(timeout=PATIENCE)
+        for _ in range(8):
+            ping = peer.any_frame()
+            assert ping.opcode == PING
+            peer.send(frame(PONG, ping.payload))
+        assert eventually(lambda: connection.latency is not None)
+        assert 0 <= (connection.latency or 0) < 1
+        assert connection.state is sc.State.OPEN
+
+
+def test_a_wrong_pong_is_life_but_no_latency(serve: Serve) -> None:
+    """F22: whatever comes proves that the peer is there; only the answer to our ping measures the way."""
+    site, connections, _ = held(serve, ping_interval=0.2, ping_timeout=0.2)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connection = connections.get(timeout=PATIENCE)
+        for number in range(5):
+            assert peer.any_frame().opcode == PING
+            peer.send(frame(PONG, b"wrong %d" % number))
+        assert connection.state is sc.State.OPEN
+        assert connection.latency is None
+        # And then it is silent.
+        watch = Stopwatch()
+        peer.lost()
+        assert watch.seconds <= 0.4 + TICK + SLACK
+    assert site.ended().ending == "heartbeat_lost"
+
+
+def test_a_flood_of_pongs_is_ignored_until_it_is_too_fast(serve: Serve) -> None:
+    """F22."""
+    site, connections, _ = held(serve)
+    with site.connect() as peer:
+        peer.upgrade("/held")
+        connection = connections.get(timeout=PATIENCE)
+        tasks = site.call(lambda: len(asyncio.all_tasks()))
+        peer.send(frame(PONG, b"unasked") * 90)
+        peer.send(frame(PING, b"and this"))
+        assert peer.any_frame() == Frame(PONG, b"and this")
+        assert site.call(lambda: len(asyncio.all_tasks())) <= tasks + 1
+        assert connection.latency is None
+        peer.send(frame(PONG, b"unasked") * 200)
+        code, reason = peer.closed()
+        assert code == 1008
+        assert "max_control_rate" in reason
+
+
+def test_idle_is_1001_and_pings_do_not_keep_it(serve: Serve) -> None:
+    site = serve(idle_timeout=0.6, ping_interval=0.1, ping_timeout=0.1)
+    with site.connect() as peer:
+        peer.upgrade()
+        watch = Stopwatch()
+        code, reason = peer.closed()  # answers the pings
+        assert code == 1001
+        assert "idle" in reason
+        assert 0.5 <= watch.seconds <= 0.6 + SLACK
+        peer.send(close(1001))
+        assert peer.ending() == "FIN"
+    assert site.ended().ending == "idle"
+
+
+def test_an_unfinished_message_is_1008_at_message_timeout(serve: Serve) -> None:
+    """F14: a frame now and then does not move the deadline."""
+    site = serve(message_timeout=0.5)
+    with site.connect() as peer:
+        peer.upgrade()
+        watch = Stopwatch()
+        peer.send(frame(TEXT, b"x", final=False))
+        peer.socket.settimeout(0.1)
+        while True:
+            try:
+                found = peer.closed()
+            except TimeoutError:
+                peer.send(frame(0, b"x", final=False))
+            else:
+                break
+        assert found[0] == 1008
+        assert "message_timeout" in found[1]
+        assert 0.4 <= watch.seconds <= 0.5 + SLACK

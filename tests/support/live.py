@@ -1,0 +1,92 @@
+"""Receives a test's settings · hands it a server in the test's own loop, and clients beside it · owns how a test
+waits: for a condition and never for a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+import streamconductor as sc
+from tests.support import frames, raw
+
+SETTINGS: dict[str, Any] = {
+    "port": 0,
+    "threads": 2,
+    "max_connections": 100,
+    "memory_budget": "512MiB",
+    "close_timeout": 1,
+    "shutdown_grace": 3,
+}
+
+
+def server_with(pool_policy: sc.PoolPolicy | None = None, **settings: Any) -> sc.Server:
+    """A server that listens on a free port; not started."""
+    return sc.Server(sc.Config(**(SETTINGS | settings)), pool_policy)
+
+
+async def until(condition: Callable[[], object], what: str = "", seconds: float = 5.0) -> None:
+    """Waits until `condition` is true, and fails when it does not become so in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"not in {seconds} s: {what or condition}"
+        await asyncio.sleep(0.005)
+
+
+async def until_async(condition: Callable[[], Awaitable[object]], what: str = "", seconds: float = 5.0) -> None:
+    """The same for a condition that must be awaited."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await condition():
+        assert asyncio.get_running_loop().time() < deadline, f"not in {seconds} s: {what or condition}"
+        await asyncio.sleep(0.01)
+
+
+def client(server: sc.Server, path: str = "/", **options: Any) -> connect:
+    """A client of good behaviour: ``async with client(server, "/room") as peer``."""
+    options = {"compression": None, "proxy": None, "ping_interval": None, "max_size": None} | options
+    return connect(f"ws://127.0.0.1:{server.port}{path}", **options)
+
+
+async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str]:
+    """Reads until the connection ends; the code and reason that the server gave, 1006 for none."""
+    async with asyncio.timeout(seconds):
+        try:
+            while True:
+                await peer.recv()
+        except ConnectionClosed as closed:
+            return (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
+
+
+def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = None) -> raw.Peer:
+    """A raw peer that has shaken hands and does nothing by itself; it blocks, so keep to a thread what may last."""
+    peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer)
+    peer.upgrade(path)
+    return peer
+
+
+def text(message: str) -> bytes:
+    """A client's text frame."""
+    return frames.frame(frames.TEXT, message.encode())
+
+
+async def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, bytes]:
+    """One plain HTTP request; status and body."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+    finally:
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split(b" ", 2)[1]), body
+
+
+async def ready(server: sc.Server) -> tuple[int, dict[str, Any]]:
+    """What `/readyz` says."""
+    status, body = await get(server.port, "/readyz")
+    return status, json.loads(body)
