@@ -106,10 +106,16 @@ def _places(config: Config) -> Iterator[str]:
         )
 
 
+_SIZES = frozenset(
+    {"max_connections", "max_buffered", "max_inbound", "max_message_size", "memory_budget"}
+)
+
+
 def worst_cases(config: Config) -> list[str]:
     """One line for each setting that works but will hurt."""
     found = []
-    if config.worst_case_memory > config.memory_budget:
+    # With the defaults it always would, and the budget holds all the same: only a choice is worth a word.
+    if config.worst_case_memory > config.memory_budget and config.model_fields_set & _SIZES:
         found.append(_worst_case(config))
     if config.admin_port is not None and config.admin_token is None and not _is_loopback(config.admin_host):
         found.append(

@@ -35,7 +35,8 @@ logger = logging.getLogger("streamconductor.server")
     _DEPARTED,
     _ROOM,
     _FAILED,
-) = range(11)
+    _RECONFIGURE,
+) = range(12)
 
 
 class Dispatcher:
@@ -50,6 +51,7 @@ class Dispatcher:
         *,
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
+        on_reconfigure: Callable[[str, _core.Answer], None],
     ) -> None:
         self._native = native
         self._routes = routes
@@ -57,6 +59,7 @@ class Dispatcher:
         self._handlers = handlers
         self._on_room = on_room
         self._on_failure = on_failure
+        self._on_reconfigure = on_reconfigure
         self._loop = asyncio.get_running_loop()
         # Batches taken from the shards: what is left of the first, and those behind it.
         self._batches: deque[Iterator[tuple[int, Any, Any]]] = deque()
@@ -143,6 +146,8 @@ class Dispatcher:
             logger.warning("origin %r was refused; to allow it: Config(origins=[%r])", what, what)
         elif sort == _FAILED:
             self._on_failure(what)
+        elif sort == _RECONFIGURE:
+            self._on_reconfigure(*what)
 
     def _opened(self, whom: Any, what: Any) -> None:
         if isinstance(whom, Connection):

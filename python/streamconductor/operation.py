@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from .config import Config
 from .directory import Directory
+from .errors import ConfigError
 from .policy import PoolSnapshot
 
 if TYPE_CHECKING:
+    from . import _core
     from .config_keywords import ConfigKeywords
     from .feed import Feed
     from .health import HealthChecks
@@ -66,6 +68,15 @@ class Operation(Directory):
         self.config = self._arrivals.config = config
         self._handlers.timeout = config.handler_timeout
         self._checks.interval, self._checks.timeout = config.health_interval, config.health_timeout
+
+    def _reconfigure_over_http(self, fields: str, answer: _core.Answer) -> None:
+        """What the admin address was asked to change, as JSON text of an object."""
+        try:
+            self.reconfigure(**json.loads(fields))
+        except (ConfigError, ValueError, TypeError) as error:
+            answer.give(str(error))
+        else:
+            answer.give(None)
 
     # Verdicts.
 

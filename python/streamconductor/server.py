@@ -113,6 +113,7 @@ class Server(Operation):
             self._handlers,
             on_room=self._resume_publishers,
             on_failure=self._fail,
+            on_reconfigure=self._reconfigure_over_http,
         )
         self._dispatcher.start(self.config.threads)
 

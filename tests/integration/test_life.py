@@ -274,7 +274,7 @@ async def test_threads_end_with_the_server() -> None:
     async with echo_server(threads=4):
         # A thread names itself.
         await until(lambda: shard_threads() == 4)
-    assert shard_threads() == 0
+    await until(lambda: shard_threads() == 0)
 
 
 async def test_a_failed_shard_stops_the_server_and_serve_forever_says_why() -> None:

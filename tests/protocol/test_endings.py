@@ -104,6 +104,41 @@ def test_a_handler_that_returns_is_1000(serve: Serve, value: Any) -> None:
     assert site.ended().code == 1000
 
 
+def test_on_close_runs_once_however_ending_and_handler_meet(serve: Serve) -> None:
+    """The ending may be told while the handler's task has ended and nobody has been told of that."""
+    closed: list[str] = []
+
+    def application(server: sc.Server) -> None:
+        @server.route("/once")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            await connection.recv()
+
+        @server.on_close
+        def ended(connection: sc.Connection[Any]) -> None:
+            closed.append(connection.id)
+
+    site = serve(application)
+    busy = site.call(lambda: asyncio.create_task(look_all_the_time(site.server)))
+    peers = [site.open("/once") for _ in range(40)]
+    for peer in peers:
+        peer.send(frame(TEXT, b"end"), close(1000))
+    for peer in peers:
+        # It ends with whichever Close was first.
+        assert peer.closed()[0] == 1000
+        assert peer.ending() == "FIN"
+    assert eventually(lambda: site.occupied == 1)
+    assert eventually(lambda: len(closed) >= 40)
+    site.call(busy.cancel)
+    assert len(set(closed)) == len(closed) == 40
+
+
+async def look_all_the_time(server: sc.Server) -> None:
+    """`connections` takes in what the shards have said, at any point of a turn of the loop."""
+    while True:
+        server.connections()
+        await asyncio.sleep(0)
+
+
 def test_a_handler_outlives_its_peer_until_it_awaits_the_connection(serve: Serve) -> None:
     go_on = asyncio.Event()
     seen: queue.Queue[object] = queue.Queue()

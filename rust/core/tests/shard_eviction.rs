@@ -139,20 +139,23 @@ fn the_victim_lingers_on_the_newcomers_place() {
 
 #[test]
 fn a_slot_on_its_way_is_never_free() {
-    let (mut server, mut clients) = full(Eviction::Oldest, 2, 2);
-    server.holds_forwards = true;
-    let mut newcomer = server.ask(1, "/chat");
-    server.admit(&newcomer, |_| {});
-    assert!(server.deliver(1, 0), "the victim is on the other shard");
-    server.work();
-    assert_eq!(clients[0].0.close_code(), 1013);
-    assert_eq!((newcomer.status(), server.pool.connections().used), (0, 2));
-    let mut thief = server.ask(0, "/chat");
-    let arrived = server.take(|event| matches!(event, Event::Arrived(one) if one.connection == thief.id));
-    assert!(matches!(&arrived[..], [Event::Arrived(one)] if !one.has_slot), "{arrived:?}");
-    assert!(server.deliver(0, 1));
-    assert_eq!((newcomer.status(), thief.status()), (101, 0));
-    assert_eq!(server.pool.connections().peak, 2);
+    for room in [Room::All, Room::Blocked, Room::Failed] {
+        let (mut server, mut clients) = full(Eviction::Oldest, 2, 2);
+        clients[0].0.set_room(room);
+        server.holds_forwards = true;
+        let mut newcomer = server.ask(1, "/chat");
+        server.admit(&newcomer, |_| {});
+        assert!(server.deliver(1, 0), "the victim is on the other shard");
+        server.work();
+        assert_eq!(clients[0].0.close_code() == 1013, room == Room::All);
+        assert_eq!((newcomer.status(), server.pool.connections().used), (0, 2), "{room:?}");
+        let mut thief = server.ask(0, "/chat");
+        let arrived = server.take(|event| matches!(event, Event::Arrived(one) if one.connection == thief.id));
+        assert!(matches!(&arrived[..], [Event::Arrived(one)] if !one.has_slot), "{arrived:?}");
+        assert!(server.deliver(0, 1));
+        assert_eq!((newcomer.status(), thief.status()), (101, 0));
+        assert_eq!(server.pool.connections().peak, 2);
+    }
 }
 
 #[test]

@@ -67,13 +67,36 @@ impl Desk {
     }
 }
 
+/// A running admin address.
+pub struct Admin {
+    server: AdminServer,
+    service: Arc<ServerAdmin>,
+}
+
+impl Admin {
+    /// The port that was bound.
+    pub fn port(&self) -> u16 {
+        self.server.address().port()
+    }
+
+    /// Publications up to this many bytes from now on.
+    pub fn set_max_payload(&self, bytes: usize) {
+        self.service.set_max_payload(bytes);
+    }
+
+    /// Ends its thread; requests under way get `patience`.
+    pub fn stop(&self, patience: Duration) {
+        self.server.stop(patience);
+    }
+}
+
 /// Starts the admin address of a running server.
 pub fn start(
     link: &Arc<Link>,
     readiness: &Arc<Readiness>,
     address: SocketAddr,
     token: Option<String>,
-) -> Result<AdminServer, StartError> {
+) -> Result<Admin, StartError> {
     let (desk, upward) = (Arc::clone(&link.desk), Arc::clone(&link.server.foundations().upward));
     let reconfigure = move |fields: Value| {
         let answered = desk.ask(&fields);
@@ -83,14 +106,15 @@ pub fn start(
             .unwrap_or_else(|_| Err(format!("the Python loop did not answer within {PATIENCE:?}")))
     };
     let desk = Arc::clone(&link.desk);
-    let service = ServerAdmin::new(
+    let service = Arc::new(ServerAdmin::new(
         Arc::clone(&link.server),
         Arc::clone(readiness),
         link.max_buffered(),
         Box::new(move || desk.extra()),
         Box::new(reconfigure),
-    );
-    AdminServer::start(address, token, Arc::new(service))
+    ));
+    let server = AdminServer::start(address, token, Arc::clone(&service) as Arc<_>)?;
+    Ok(Admin { server, service })
 }
 
 /// Nothing panics while it holds one of these locks, so poison is ignored.

@@ -15,7 +15,6 @@ use streamconductor_core::ledger::Ledger;
 use streamconductor_core::lifecycle::Public;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
 use streamconductor_core::shard::site::Site;
-use streamconductor_net::admin::AdminServer;
 use streamconductor_net::clock::Clock;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
@@ -24,6 +23,7 @@ use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
 use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
+use crate::admin::Admin;
 use crate::bridge::Bridge;
 use crate::connection::{ConnectionHandle, header_size, parse_id};
 use crate::convert::{Payload, check_channel};
@@ -41,7 +41,7 @@ pub struct Server {
     bridge: Mutex<Bridge>,
     readiness: Arc<Readiness>,
     doorbell: Arc<Doorbell>,
-    admin: Mutex<Option<AdminServer>>,
+    admin: Mutex<Option<Admin>>,
 }
 
 #[pymethods]
@@ -384,6 +384,9 @@ impl Server {
         let link = self.link(python)?;
         let limits = Arc::new(limits.limits(origins(origin_names))?);
         link.adopt(&limits);
+        if let Some(admin) = &*lock(&self.admin) {
+            admin.set_max_payload(limits.marks.max_buffered);
+        }
         link.server.registry().set_fallback(Policy { overflow: limits.overflow, high_water: None });
         link.server.reconfigure(&limits);
         self.readiness.set_stall_limit(stall_limit.map(Duration::from_secs_f64));
@@ -423,7 +426,8 @@ impl Server {
         let ended = python.detach(|| {
             let patience = Duration::from_secs_f64(patience);
             if let Some(admin) = admin {
-                admin.stop(Duration::ZERO);
+                // Long enough for an answer that is being written.
+                admin.stop(Duration::from_millis(250).min(patience));
             }
             // Other holders (connections that Python keeps) may still have the link: the threads end all the same.
             link.is_none_or(|link| link.server.stop(patience))
@@ -441,7 +445,7 @@ impl Server {
         let admin = python
             .detach(|| crate::admin::start(&link, &self.readiness, address, token))
             .map_err(|error| error::start(python, &error))?;
-        let port = admin.address().port();
+        let port = admin.port();
         *lock(&self.admin) = Some(admin);
         Ok(port)
     }

@@ -13,6 +13,7 @@ use streamconductor_core::lifecycle::State;
 use streamconductor_core::pool::Usage;
 use streamconductor_core::shard::command::Forward;
 use streamconductor_core::shard::event::Event;
+use streamconductor_core::stats::Outcome;
 
 use super::{Client, Got, Random, Server, Setup, control};
 
@@ -239,6 +240,9 @@ impl World {
         let stats = server.stats();
         assert_eq!((stats.pending().messages, stats.pending().bytes, stats.backlogged), (0, 0, 0));
         assert_eq!(stats.handshakes.iter().sum::<u64>(), stats.accepted, "every socket came to one outcome");
+        let opened = stats.handshakes[Outcome::Accepted as usize];
+        assert_eq!(stats.endings.iter().sum::<u64>(), opened, "every connection came to one ending");
+        assert_eq!(stats.codes.values().sum::<u64>(), opened);
     }
 }
 
