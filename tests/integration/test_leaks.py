@@ -31,7 +31,7 @@ def come_and_go(server: Program, port: str, count: int, total: int) -> dict[str,
         found = counts(server)
         return found["closed"] == total and not found["occupied"] and not found["pending"]
 
-    assert eventually(is_settled, 15), counts(server)
+    assert eventually(is_settled, 15), str(counts(server))
     return counts(server)
 
 

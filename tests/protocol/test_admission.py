@@ -82,7 +82,9 @@ BROKEN_VERDICTS: dict[str, Callable[[sc.Request], Any]] = {
     "a header with CR and LF": _returns(sc.Accept(headers={"X-One": "1\r\nX-Two: 2"})),
     "a header name with LF": _returns(sc.Accept(headers={"X-One\nX-Two": "2"})),
     "a header with NUL": _returns(sc.Accept(headers={"X-One": "\0"})),
-    "a header of the handshake": _returns(sc.Accept(headers={"Sec-WebSocket-Extensions": "permessage-deflate"})),
+    "a header of the handshake": _returns(
+        sc.Accept(headers={"Sec-WebSocket-Extensions": "permessage-deflate"})
+    ),
     "a header that is a number": _returns(sc.Accept(headers={"X-One": 1})),  # type: ignore[dict-item]
     "a refusal's header with CR and LF": _returns(sc.Reject(401, headers={"X-One": "1\r\nX-Two: 2"})),
     "a refusal's header that is a number": _returns(sc.Reject(401, headers={"X-One": 1})),  # type: ignore[dict-item]
@@ -90,7 +92,9 @@ BROKEN_VERDICTS: dict[str, Callable[[sc.Request], Any]] = {
 
 
 @pytest.mark.parametrize("on_connect", BROKEN_VERDICTS.values(), ids=BROKEN_VERDICTS)
-def test_a_broken_verdict_is_500_and_logged_once(serve: Serve, on_connect: Callable[[sc.Request], Any]) -> None:
+def test_a_broken_verdict_is_500_and_logged_once(
+    serve: Serve, on_connect: Callable[[sc.Request], Any]
+) -> None:
     site = serve(on_connect=on_connect)
     site.expected_errors = 1
     answer = ask(site)
@@ -102,7 +106,11 @@ def test_a_broken_verdict_is_500_and_logged_once(serve: Serve, on_connect: Calla
 
 
 def test_accept_adds_its_headers_to_the_101(serve: Serve) -> None:
-    headers = [("Set-Cookie", "a=1"), ("Set-Cookie", "b=2; HttpOnly"), ("X-Node", "café".encode().decode("latin-1"))]
+    headers = [
+        ("Set-Cookie", "a=1"),
+        ("Set-Cookie", "b=2; HttpOnly"),
+        ("X-Node", "café".encode().decode("latin-1")),
+    ]
     site = serve(on_connect=lambda request: sc.Accept(headers=headers[:2]))
     with site.connect() as peer:
         answer = peer.upgrade()

@@ -61,7 +61,9 @@ def test_what_a_thousand_frames_declare_is_not_reserved(serve: Serve) -> None:
         def listen(connection: sc.Connection[Any], message: str | bytes) -> None:
             raise AssertionError("no message is ever complete")
 
-    site = serve(application, max_connections=count + 1, max_pending=count, message_timeout=4, memory_budget="4GiB")
+    site = serve(
+        application, max_connections=count + 1, max_pending=count, message_timeout=4, memory_budget="4GiB"
+    )
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(Peer(site.address)) for _ in range(count)]
         for peer in peers:
@@ -82,7 +84,9 @@ def test_what_a_thousand_frames_declare_is_not_reserved(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("max_control_rate", [100, None], ids=["rate", "no rate"])
-def test_a_ping_flood_that_is_never_read_is_bounded_and_ended(serve: Serve, max_control_rate: int | None) -> None:
+def test_a_ping_flood_that_is_never_read_is_bounded_and_ended(
+    serve: Serve, max_control_rate: int | None
+) -> None:
     """F21: at most one pong waits; the rate ends it, and without one the full socket does."""
     site = serve(max_control_rate=max_control_rate, write_timeout=0.8, close_timeout=0.3)
     with site.connect(receive_buffer=16_384) as peer:
@@ -187,7 +191,13 @@ def test_a_reader_above_high_water_for_the_dwell_is_disconnected(serve: Serve) -
 def test_a_reader_that_has_stopped_loses_the_oldest(serve: Serve) -> None:
     """F26 under `drop_oldest`: it stays, the cap holds, and what it lost is counted."""
     site, connections = subscribed(
-        serve, high_water=HIGH, max_buffered=MAX, overflow="drop_oldest", ping_interval=None, write_timeout=None, max_lag=None
+        serve,
+        high_water=HIGH,
+        max_buffered=MAX,
+        overflow="drop_oldest",
+        ping_interval=None,
+        write_timeout=None,
+        max_lag=None,
     )
     with site.connect(receive_buffer=4_096) as peer:
         peer.upgrade("/news")
@@ -247,7 +257,9 @@ def test_a_reader_of_a_few_bytes_is_ended_by_max_lag(serve: Serve) -> None:
             while True:
                 await connection.send(b"x" * 400_000)
 
-    site = serve(application, max_lag=1.5, ping_interval=0.5, ping_timeout=0.5, write_timeout=1.0, close_timeout=0.3)
+    site = serve(
+        application, max_lag=1.5, ping_interval=0.5, ping_timeout=0.5, write_timeout=1.0, close_timeout=0.3
+    )
     with site.connect(receive_buffer=4_096) as peer:
         peer.upgrade("/big")
         watch = Stopwatch()

@@ -172,7 +172,9 @@ def test_websockets_sync(site: Site, url: str) -> None:
 def test_aiohttp(site: Site, url: str, running: Running) -> None:
     async def talk() -> None:
         async with aiohttp.ClientSession() as session:
-            async with session.ws_connect(url + "/chat", protocols=["chat"], heartbeat=0.2, compress=15, max_msg_size=0) as client:
+            async with session.ws_connect(
+                url + "/chat", protocols=["chat"], heartbeat=0.2, compress=15, max_msg_size=0
+            ) as client:
                 assert client.protocol == "chat"
                 assert client.compress == 0
                 for text in TEXTS:
@@ -197,7 +199,11 @@ def test_aiohttp(site: Site, url: str, running: Running) -> None:
 
     running(talk())
     closed = [site.ended() for _ in range(3)]
-    assert [(one.code, one.by) for one in closed] == [(4123, "peer"), (1000, "application"), (4321, "application")]
+    assert [(one.code, one.by) for one in closed] == [
+        (4123, "peer"),
+        (1000, "application"),
+        (4321, "application"),
+    ]
 
 
 # Node.

@@ -19,7 +19,9 @@ LIMIT = 64
 def test_out_of_descriptors_costs_nobody_who_is_in_and_is_over_at_once() -> None:
     command = [sys.executable, str(Path(__file__).with_name("descriptors.py")), str(LIMIT)]
     with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
         contextlib.ExitStack() as stack,
     ):
         assert process.stdin is not None

@@ -207,7 +207,9 @@ def test_text_that_the_model_refuses_is_1007(serve: Serve) -> None:
 # Closing handshakes.
 
 
-@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999])
+@pytest.mark.parametrize(
+    "code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999]
+)
 def test_a_valid_close_code_is_echoed(site: Site, code: int) -> None:
     """F17."""
     with site.connect() as peer:
@@ -281,7 +283,11 @@ def test_one_byte_per_segment_is_a_session(site: Site) -> None:
     text = "ü€𝄞 " * 40
     with site.connect() as peer:
         peer.upgrade()
-        message = frame(TEXT, text.encode()[:100], final=False) + frame(PING, b"?") + frame(CONTINUATION, text.encode()[100:])
+        message = (
+            frame(TEXT, text.encode()[:100], final=False)
+            + frame(PING, b"?")
+            + frame(CONTINUATION, text.encode()[100:])
+        )
         for byte in message:
             peer.send(bytes([byte]))
         assert peer.any_frame() == Frame(PONG, b"?")

@@ -102,7 +102,9 @@ BAD_SYNTAX = {
 }
 
 
-@pytest.mark.parametrize("request_bytes", [*BAD_HEADERS.values(), *BAD_SYNTAX.values()], ids=[*BAD_HEADERS, *BAD_SYNTAX])
+@pytest.mark.parametrize(
+    "request_bytes", [*BAD_HEADERS.values(), *BAD_SYNTAX.values()], ids=[*BAD_HEADERS, *BAD_SYNTAX]
+)
 def test_malformed_is_400(site: Site, request_bytes: bytes) -> None:
     answer = refused(site, request_bytes, 400)
     # What was sent is never sent back.
@@ -208,7 +210,13 @@ def test_no_upgrade_elsewhere_is_404(site: Site) -> None:
 
 def test_a_reset_just_after_the_request_hurts_nobody(site: Site) -> None:
     """H14."""
-    for request in (head(), head(headers=[("Host", "localhost")]), head()[:40], b"", with_header(("Upgrade", "h2c"))):
+    for request in (
+        head(),
+        head(headers=[("Host", "localhost")]),
+        head()[:40],
+        b"",
+        with_header(("Upgrade", "h2c")),
+    ):
         for _ in range(20):
             peer = site.connect()
             peer.send(request)

@@ -65,7 +65,11 @@ async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str
 def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = None) -> raw.Peer:
     """A raw peer that has shaken hands and does nothing by itself; it blocks, so keep to a thread what may last."""
     peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer)
-    peer.upgrade(path)
+    try:
+        peer.upgrade(path)
+    except BaseException:
+        peer.close()
+        raise
     return peer
 
 

@@ -38,7 +38,8 @@ pub struct PlaceWanted {
 impl PlaceWanted {
     /// Called by shards after a turn: if the acceptor waits and a place is free, it goes on.
     pub fn check(&self, pool: &Pool) {
-        if self.waiting.load(Ordering::Acquire) && pool.pending().excess() == 0 {
+        let pending = pool.pending();
+        if self.waiting.load(Ordering::Acquire) && pending.used < pending.maximum {
             self.freed.notify_one();
         }
     }
@@ -88,10 +89,9 @@ impl Acceptor {
         let mut back_off = BACK_OFF.0;
         let mut accepted = 0;
         loop {
-            // The place comes first: a socket that is accepted is counted from its first instant.
-            let place = self.place().await;
-            match self.next().await {
-                Ok((raw, address)) => {
+            let next = self.next().await;
+            match next {
+                Ok(Some((raw, address, place))) => {
                     back_off = BACK_OFF.0;
                     self.hand_over(raw, address, place);
                     accepted += 1;
@@ -102,35 +102,29 @@ impl Acceptor {
                 Err(error) if is_starved(&error) => {
                     // No descriptor or memory: the peers wait in the backlog. Trying again at once would spin.
                     self.starved.fetch_add(1, Ordering::Relaxed);
-                    drop(place);
                     tokio::time::sleep(back_off).await;
                     back_off = (back_off * 2).min(BACK_OFF.1);
                 }
-                // The peer gave up while it waited: no matter.
-                Err(_) => {}
+                // The peer gave up while it waited, or there was none: no matter.
+                Ok(None) | Err(_) => {}
             }
         }
     }
 
-    async fn next(&self) -> io::Result<(Raw, Option<std::net::SocketAddr>)> {
-        loop {
-            let mut ready = self.listener.readable().await?;
-            if let Ok(result) = ready.try_io(|listener| listener.get_ref().accept()) {
-                return result;
-            }
+    /// Accepts one. The place comes first, once somebody waits to be accepted: a socket is counted from its first
+    /// instant, and nobody has to leave for nobody.
+    async fn next(&self) -> io::Result<Option<(Raw, Option<std::net::SocketAddr>, PendingPlace)>> {
+        let mut ready = self.listener.readable().await?;
+        let place = self.place().await;
+        match ready.try_io(|listener| listener.get_ref().accept()) {
+            Ok(accepted) => accepted.map(|(raw, address)| Some((raw, address, place))),
+            Err(_) => Ok(None),
         }
     }
 
     /// Waits for a pending place. While there is none, the shard with the oldest silent socket frees one.
     async fn place(&self) -> PendingPlace {
         loop {
-            if let Some(place) = self.pool.take_pending() {
-                return place;
-            }
-            // Only a connection that waits to be accepted is worth a place of somebody else.
-            if let Ok(mut ready) = self.listener.readable().await {
-                ready.retain_ready();
-            }
             if let Some(place) = self.pool.take_pending() {
                 return place;
             }

@@ -22,7 +22,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use crate::acceptor::PlaceWanted;
 use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
-use crate::mailbox::Class;
+use crate::mailbox::{Class, Drained};
 use crate::sockets::{Read, Sockets};
 use crate::upward::Upward;
 
@@ -136,8 +136,11 @@ impl Driver {
         let now = self.surroundings.clock.now();
         let level = self.surroundings.ledger.level();
         let mut is_more = self.take_accepted(now);
+        // Commands are collected before forwards and done after them: whatever made the application give a
+        // command had been forwarded before, and is seen here.
+        let commands = self.inbox.commands.drain(&mut self.commands, COMMANDS);
         is_more |= self.take_forwards(now);
-        is_more |= self.take_commands(level, now);
+        is_more |= self.do_commands(commands, level, now);
         is_more |= self.read_sockets(level, now);
         if next_tick.is_some_and(|at| at <= now) {
             self.shard.tick(now);
@@ -177,9 +180,9 @@ impl Driver {
         drained.more
     }
 
-    /// Takes commands. While a peer is far behind with our forwards, or the ledger is at 90 %, what concerns
+    /// Does the commands that were collected. While a peer is far behind with our forwards, or the ledger is at 90 %, what concerns
     /// channels waits, in its order; the rest is done.
-    fn take_commands(&mut self, level: Level, now: Timestamp) -> bool {
+    fn do_commands(&mut self, drained: Drained, level: Level, now: Timestamp) -> bool {
         let number = self.surroundings.number;
         let is_held_up = level >= Level::Pausing
             || self
@@ -190,7 +193,6 @@ impl Driver {
                 .any(|(peer, inbox)| peer != number && inbox.is_behind());
         let is_room = !is_held_up && !self.held.is_empty() && self.take_held(now);
         let sets_aside = is_held_up || !self.held.is_empty();
-        let drained = self.inbox.commands.drain(&mut self.commands, COMMANDS);
         let mut commands = std::mem::take(&mut self.commands);
         let mut kept = 0;
         for command in commands.drain(..) {
@@ -266,8 +268,14 @@ impl Driver {
 
     /// Hands events to the application and forwards to the peers, each in one batch.
     fn hand_on(&mut self) {
+        self.hand_forwards();
+        // Behind the forwards: what the application does upon an event must not overtake what caused the event,
+        // such as a publication by a connection that has just been subscribed.
         std::mem::swap(&mut self.upward, self.shard.events());
         self.surroundings.upward.append(&mut self.upward);
+    }
+
+    fn hand_forwards(&mut self) {
         if self.shard.forwards().is_empty() {
             return;
         }
