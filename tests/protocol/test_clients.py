@@ -44,7 +44,8 @@ def speaking(server: sc.Server) -> None:
 
     @server.route("/pinged")
     async def pinged(connection: sc.Connection[Any]) -> None:
-        while connection.latency is None:
+        # There is no event for it.
+        while connection.latency is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         await connection.send("pinged")
 

@@ -214,7 +214,7 @@ def test_a_valid_close_code_is_echoed(site: Site, code: int) -> None:
     """F17."""
     with site.connect() as peer:
         peer.upgrade()
-        peer.send(close(code, "so long".encode()))
+        peer.send(close(code, b"so long"))
         assert peer.closed()[0] == code
         # The server ends the TCP connection first (RFC 6455 §7.1.1).
         assert peer.ending() == "FIN"

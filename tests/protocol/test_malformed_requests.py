@@ -8,7 +8,7 @@ import pytest
 from tests.protocol.conftest import Serve
 from tests.support.frames import TEXT, frame
 from tests.support.raw import KEY, Response, head, upgrade_headers
-from tests.support.servers import Site
+from tests.support.servers import Site, eventually
 
 PHRASES = {
     400: "Bad Request",
@@ -275,7 +275,5 @@ def test_refusals_leave_nothing_behind(serve: Serve) -> None:
             assert peer.response_head().status == 400
         site.peers.clear()
     # The last of them may linger for a moment.
-    from tests.support.servers import eventually
-
     assert eventually(lambda: site.pool.pending == 0)
     assert process.num_fds() <= before

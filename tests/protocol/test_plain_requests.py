@@ -81,16 +81,18 @@ def test_probes_answer_with_a_full_pool_and_no_place_left(serve: Serve) -> None:
 # Where it listens.
 
 
+def port_of(site: Site) -> int:
+    return site.call(lambda: site.server.port)
+
+
 def test_port_0_is_chosen_by_the_system(serve: Serve) -> None:
-    one, other = serve(), serve()
-    ports = {site.call(lambda site=site: site.server.port) for site in (one, other)}
-    assert len(ports) == 2
+    ports = [port_of(serve()) for _ in range(2)]
+    assert len(set(ports)) == 2
     assert 0 not in ports
 
 
 def test_a_taken_port_is_a_bind_error(serve: Serve) -> None:
-    site = serve()
-    port = site.call(lambda: site.server.port)
+    port = port_of(serve())
     with pytest.raises(sc.BindError, match=str(port)):
         serve(port=port)
 
@@ -100,7 +102,7 @@ def test_ipv6(serve: Serve) -> None:
     with site.connect() as peer:
         peer.upgrade()
         peer.echo()
-        [connection] = site.call(lambda: [one for one in site.server.connections(path="/echo")])
+        [connection] = site.call(lambda: site.server.connections(path="/echo"))
         assert connection.remote_address == peer.socket.getsockname()[:2]
     assert plain(site, "/livez").status == 200
 

@@ -65,12 +65,18 @@ async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str
 def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = None) -> raw.Peer:
     """A raw peer that has shaken hands and does nothing by itself; it blocks, so keep to a thread what may last."""
     peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer)
-    try:
-        peer.upgrade(path)
-    except BaseException:
-        peer.close()
-        raise
+    _raw_peers.append(peer)
+    peer.upgrade(path)
     return peer
+
+
+_raw_peers: list[raw.Peer] = []
+
+
+def close_raw_peers() -> None:
+    """Closes what `peer_of` has opened, whatever became of the tests."""
+    while _raw_peers:
+        _raw_peers.pop().close()
 
 
 def text(message: str) -> bytes:

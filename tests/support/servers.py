@@ -42,6 +42,39 @@ def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
     return True
 
 
+class Greatest:
+    """Samples a value of the server from a thread of its own and keeps the greatest."""
+
+    def __init__(self, sample: Callable[[], int]) -> None:
+        self.value = sample()
+        self._sample = sample
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.01):
+            self.value = max(self.value, self._sample())
+
+    def __enter__(self) -> Greatest:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class Records(logging.Handler):
+    """Keeps what is logged, from WARNING on."""
+
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.WARNING)
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+
 class Canary:
     """A connection of good behaviour that echoes all the time, from a thread of its own."""
 
@@ -104,8 +137,7 @@ class Site:
         self.peers: list[Peer] = []
         self.canary: Canary | None = None
         self._loop_factory = loop_factory
-        self._log_handler = logging.Handler(logging.WARNING)
-        self._log_handler.emit = self.records.append  # type: ignore[method-assign]
+        self._log_handler = Records(self.records)
         self._started: Future[asyncio.AbstractEventLoop] = Future()
         self._crash: BaseException | None = None
         self._register(application, on_connect)
@@ -122,7 +154,7 @@ class Site:
 
         @self.server.on_close
         def ended(connection: sc.Connection[Any]) -> None:
-            if connection.request is None or connection.request.path != "/canary":
+            if connection.request.path != "/canary":
                 assert connection.closed is not None
                 self.endings.put(connection.closed)
 

@@ -115,7 +115,15 @@ impl Acceptor {
     /// instant, and nobody has to leave for nobody.
     async fn next(&self) -> io::Result<Option<(Raw, Option<std::net::SocketAddr>, PendingPlace)>> {
         let mut ready = self.listener.readable().await?;
-        let place = self.place().await;
+        let place = match self.pool.take_pending() {
+            Some(place) => place,
+            None if self.listener.get_ref().is_awaited() => self.place().await,
+            None => {
+                // What is known of the socket is left over from the one before.
+                ready.clear_ready();
+                return Ok(None);
+            }
+        };
         match ready.try_io(|listener| listener.get_ref().accept()) {
             Ok(accepted) => accepted.map(|(raw, address)| Some((raw, address, place))),
             Err(_) => Ok(None),

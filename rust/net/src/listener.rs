@@ -84,6 +84,21 @@ impl Listener {
         driven.map_err(io::Error::from)
     }
 
+    /// Whether somebody waits to be accepted. A runtime only knows that somebody did when it last looked.
+    #[cfg(target_os = "linux")]
+    pub fn is_awaited(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&at_once)) != Ok(0)
+    }
+
+    /// Whether somebody waits to be accepted: perhaps, and accepting will tell.
+    #[cfg(not(target_os = "linux"))]
+    #[allow(clippy::unused_self)] // the other one needs it
+    pub fn is_awaited(&self) -> bool {
+        true
+    }
+
     /// Accepts one socket and says who it is.
     pub fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
         let (socket, address) = self.socket.accept()?;

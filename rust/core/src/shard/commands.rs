@@ -58,7 +58,11 @@ impl<W: Wire> Shard<W> {
             Command::Depart { until } => self.depart(until, now),
             Command::Abandon => self.abandon(now),
             Command::Reclaim => self.reclaim(now),
-            Command::Report(answer) => answer(self.stats().clone()),
+            Command::Report(answer) => {
+                // A shard that has nothing to do has no ticks either, and its last one may be long past.
+                self.lease.settle();
+                answer(self.stats().clone());
+            }
             Command::Stop => {}
         }
     }

@@ -190,10 +190,12 @@ impl<W: Wire> Shard<W> {
             return;
         }
         let low_water = self.limits.marks.low_water as u64;
+        // Who is leaving already holds a frame that was begun, perhaps for long, and cannot be made to leave twice.
         let holder = self
             .backlogged
             .iter()
             .filter_map(|id| self.places.get(self.places.find(*id)?))
+            .filter(|connection| connection.state.is_open())
             .filter(|connection| connection.ring.pending().bytes > low_water)
             .filter_map(|connection| Some((connection.ring.oldest()?, connection.id.index())))
             .min()
@@ -201,6 +203,7 @@ impl<W: Wire> Shard<W> {
         let hoarder = || {
             self.places
                 .iter()
+                .filter(|connection| connection.state.is_open())
                 .map(|connection| (inbound_bytes(connection), connection.id.index()))
                 .filter(|(bytes, _)| *bytes > 0)
                 .max()
