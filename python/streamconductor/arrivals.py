@@ -120,6 +120,11 @@ class Arrivals:
             # Too late: it has been answered, or is gone.
             return
         try:
+            if verdict.subprotocol is not None and verdict.subprotocol not in request.subprotocols:
+                raise ValueError(
+                    f"Accept.subprotocol is {verdict.subprotocol!r}, which the client does not offer; "
+                    "choose one of request.subprotocols, or None"
+                )
             channels = self._channels(verdict)
             self._contexts[identity] = (verdict.context, channels)
             self._native.admit(

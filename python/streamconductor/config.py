@@ -162,7 +162,7 @@ class Config(BaseSettings):
     max_frame_size: Size = _setting(None, "One inbound frame", unit="bytes", shown="max_message_size",
         none="the default", reached="close 1009")
     max_fragments: Count = _setting(1024, "Frames of one inbound message", unit="frames",
-        reached="close 1009")
+        reached="close 1008")
     max_inbound: Size = _setting(256 * 2**10,
         "Complete messages of a connection that its handler has not taken", unit="bytes", shown="256 KiB",
         reached="reading pauses, and TCP holds the peer back")

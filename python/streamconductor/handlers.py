@@ -27,11 +27,12 @@ logger = logging.getLogger("streamconductor.handler")
 class Life:
     """What runs for one connection, until all of it has ended."""
 
-    __slots__ = ("task", "ticket", "timer")
+    __slots__ = ("is_finished", "task", "ticket", "timer")
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.is_finished = False
         # Dropped with this object: the native half then knows that Python has finished with the connection.
         self.ticket: Ticket | None = None
 
@@ -174,6 +175,10 @@ class Handlers:
 
     def _finish(self, connection: Connection[Any], life: Life) -> None:
         """Handler and connection have both ended: the connection's tasks go, then `on_close` runs."""
+        if life.is_finished:
+            # The ending was told between the end of the handler's task and the task's callback.
+            return
+        life.is_finished = True
         if life.timer is not None:
             life.timer.cancel()
         for task in tuple(connection._tasks or ()):

@@ -83,7 +83,7 @@ async def test_newcomers_are_refused_then_connections_shed_and_then_it_recovers(
         while sent < BUDGET:
             for connection in connections:
                 sent += await push(connection)
-        await until(lambda: server.status()["endings"]["over_budget"] > 0)
+        await until(lambda: server.status()["endings"]["over_budget"] > 0, facts=server.status)
         assert process.memory_info().rss - before < BUDGET + 24 * MEBIBYTE
         assert server.pool.memory_used < BUDGET + 2 * MEBIBYTE
 

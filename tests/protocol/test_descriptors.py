@@ -34,7 +34,7 @@ def test_out_of_descriptors_costs_nobody_who_is_in_and_is_over_at_once() -> None
         residents = [stack.enter_context(Peer(address)) for _ in range(5)]
         for peer in residents:
             peer.upgrade()
-        crowd = [Peer(address) for _ in range(200)]
+        crowd = [stack.enter_context(Peer(address)) for _ in range(200)]
         for peer in crowd:
             peer.send(head())
         # All that there are have been given away, and most of the crowd waits in the kernel.

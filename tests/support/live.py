@@ -30,19 +30,21 @@ def server_with(pool_policy: sc.PoolPolicy | None = None, **settings: Any) -> sc
     return sc.Server(sc.Config(**(SETTINGS | settings)), pool_policy)
 
 
-async def until(condition: Callable[[], object], what: str = "", seconds: float = 5.0) -> None:
-    """Waits until `condition` is true, and fails when it does not become so in time."""
+async def until(
+    condition: Callable[[], object], seconds: float = 5.0, *, facts: Callable[[], object] = str
+) -> None:
+    """Waits until `condition` is true, and fails with `facts` when it does not become so in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
-        assert asyncio.get_running_loop().time() < deadline, f"not in {seconds} s: {what or condition}"
+        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s: {facts()}"
         await asyncio.sleep(0.005)
 
 
-async def until_async(condition: Callable[[], Awaitable[object]], what: str = "", seconds: float = 5.0) -> None:
+async def until_async(condition: Callable[[], Awaitable[object]], seconds: float = 5.0) -> None:
     """The same for a condition that must be awaited."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not await condition():
-        assert asyncio.get_running_loop().time() < deadline, f"not in {seconds} s: {what or condition}"
+        assert asyncio.get_running_loop().time() < deadline, f"not within {seconds} s"
         await asyncio.sleep(0.01)
 
 

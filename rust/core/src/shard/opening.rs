@@ -42,7 +42,9 @@ impl<W: Wire> Shard<W> {
                 if outcome == Outcome::Origin {
                     self.report_origin(&request);
                 }
-                self.refuse(index, &refusal, outcome, now);
+                self.count_handshake(outcome);
+                let answer = refusal_response(&refusal, request.method() == "HEAD");
+                self.answer(index, answer.into(), Happened::Refused, now);
             }
             Verdict::Upgrade(upgrade) => self.upgrade(index, request, upgrade, now),
         }

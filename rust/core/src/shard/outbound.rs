@@ -138,7 +138,8 @@ impl<W: Wire> Shard<W> {
             }
         }
         let Some(connection) = self.places.get(index) else { return };
-        let is_simple = connection.ring.is_empty()
+        // A control frame that waits has the deadline of `write_timeout`, too.
+        let is_simple = !connection.ring.wants_write()
             && !connection.is_backlogged
             && connection.state != State::Backpressured
             && connection.charged.0 == 0;
