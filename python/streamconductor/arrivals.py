@@ -31,7 +31,9 @@ _CANDIDATES = 16
 class Arrivals:
     """Decides about requests, one task per request that must wait for an answer."""
 
-    def __init__(self, native: Native, config: Config, on_connect: OnConnect | None, policy: PoolPolicy | None) -> None:
+    def __init__(
+        self, native: Native, config: Config, on_connect: OnConnect | None, policy: PoolPolicy | None
+    ) -> None:
         self._native = native
         self.config = config
         self._on_connect = on_connect
@@ -100,7 +102,9 @@ class Arrivals:
             self._refuse(request, verdict)
         elif not isinstance(verdict, Accept):
             kind = type(verdict).__name__
-            self._raised(request, TypeError(f"on_connect returned {kind}; return sc.Accept(…) or sc.Reject(…)"))
+            self._raised(
+                request, TypeError(f"on_connect returned {kind}; return sc.Accept(…) or sc.Reject(…)")
+            )
         elif self._policy is None:
             self._admit(request, verdict, None)
         else:

@@ -18,6 +18,9 @@ __all__ = ["RESERVE", "broken_promises", "worst_cases"]
 RESERVE = 1 << 20
 """Bytes that each shard keeps to finish frames which have begun when the budget is used up."""
 
+MAILBOX = 8 << 20
+"""Bytes that the mailbox of a shard takes."""
+
 
 def broken_promises(config: Config) -> list[str]:
     """One line for each broken promise: field, value, limit, fix."""
@@ -77,6 +80,12 @@ def _marks(config: Config) -> Iterator[str]:
             f"high_water = {format_size(config.high_water)} must not be above max_buffered, "
             f"{format_size(config.max_buffered)}; lower high_water or raise max_buffered"
         )
+    if config.max_buffered > MAILBOX:
+        yield (
+            f"max_buffered = {format_size(config.max_buffered)} must not be above {format_size(MAILBOX)}, "
+            "the bound of a shard's mailbox: a larger message could never be handed over; "
+            f"set max_buffered to {format_size(MAILBOX)} or less"
+        )
     if config.max_frame_size > config.max_message_size:
         yield (
             f"max_frame_size = {format_size(config.max_frame_size)} must not be above max_message_size, "
@@ -106,9 +115,7 @@ def _places(config: Config) -> Iterator[str]:
         )
 
 
-_SIZES = frozenset(
-    {"max_connections", "max_buffered", "max_inbound", "max_message_size", "memory_budget"}
-)
+_SIZES = frozenset({"max_connections", "max_buffered", "max_inbound", "max_message_size", "memory_budget"})
 
 
 def worst_cases(config: Config) -> list[str]:

@@ -7,20 +7,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Generator
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .admission import Context_co
 from .close import CloseCode, check_close
-from .errors import ConnectionClosed, ConnectionClosedOK
+from .errors import ConnectionClosed, ConnectionClosedOK, NotRunning, WrongThread
+from .notices import Backpressure, Closed, State
 from .validation import Validator
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
     from ._core import ConnectionHandle, Request
-    from .registration import Callback
     from .publishing import Publishing
+    from .registration import Callback
 
 __all__ = ["Backpressure", "Closed", "Connection", "State"]
 
@@ -32,67 +32,6 @@ _SENT, _MUST_WAIT, _NO_ROOM, _NOT_OPEN = range(4)
 
 # Calls that need not wait still let other tasks run once in so many.
 _IN_A_ROW = 64
-
-
-class State(IntEnum):
-    """Where a connection stands, as in every WebSocket API."""
-
-    CONNECTING = 0
-    OPEN = 1
-    CLOSING = 2
-    CLOSED = 3
-
-
-class Backpressure:
-    """What `on_backpressure` is told, at most once a second per connection.
-
-    Attributes:
-        above: whether the connection is above high water now.
-        buffered_amount: bytes pending now.
-        dropped: messages dropped by policy since the last such event.
-    """
-
-    __slots__ = ("above", "buffered_amount", "dropped")
-
-    def __init__(self, above: bool, buffered_amount: int, dropped: int) -> None:
-        self.above, self.buffered_amount, self.dropped = above, buffered_amount, dropped
-
-    def __repr__(self) -> str:
-        return f"Backpressure(above={self.above}, buffered_amount={self.buffered_amount}, dropped={self.dropped})"
-
-
-class Closed:
-    """How a connection ended; `on_close` gets it as `connection.closed`.
-
-    Attributes:
-        code: the close code; 1005 where the peer gave none, 1006 where the connection was lost.
-        reason: the close reason, with value and limit where a limit ended it.
-        ending: the ending's name in the closed list that metrics use, such as ``"slow_consumer"``.
-        by: ``"peer"``, ``"application"`` or ``"server"``.
-        duration: seconds from accept to end.
-        received: messages received, and their bytes.
-        sent: messages written to the socket, and their bytes as frames.
-        dropped: messages dropped by policy.
-    """
-
-    __slots__ = ("by", "code", "dropped", "duration", "ending", "reason", "received", "sent")
-
-    def __init__(
-        self,
-        code: int,
-        reason: str,
-        ending: str,
-        by: Any,
-        duration: float,
-        received: tuple[int, int],
-        sent: tuple[int, int],
-        dropped: int,
-    ) -> None:
-        self.code, self.reason, self.ending, self.by = code, reason, ending, by
-        self.duration, self.received, self.sent, self.dropped = duration, received, sent, dropped
-
-    def __repr__(self) -> str:
-        return f"Closed(code={self.code}, reason={self.reason!r}, ending={self.ending!r}, by={self.by!r})"
 
 
 class _Ended:
@@ -129,10 +68,13 @@ class Connection(Generic[Context_co]):
         "_ended",
         "_handle",
         "_inbox",
+        "_is_asked_to_close",
+        "_is_finished",
         "_loop",
         "_readable",
         "_request",
         "_senders",
+        "_senders_in_turn",
         "_server",
         "_tasks",
         "_writable",
@@ -163,11 +105,14 @@ class Connection(Generic[Context_co]):
         self._readable: asyncio.Future[None] | None = None
         self._writable: list[asyncio.Future[None]] | None = None
         self._senders: asyncio.Lock | None = None
+        self._senders_in_turn = 0
         self._ended: list[asyncio.Future[None]] | None = None
         self._tasks: set[asyncio.Task[Any]] | None = None
         self._channels: set[str] = set()
         self._callback: Callback | None = None
         self._calls = 0
+        self._is_asked_to_close = False
+        self._is_finished = False
 
     # What it is.
 
@@ -233,6 +178,7 @@ class Connection(Generic[Context_co]):
         Raises:
             ConnectionClosed: it ended, and all messages have been taken.
             RuntimeError: another task is waiting in `recv` already.
+            WrongThread: it would wait in a thread that is not the loop's.
         """
         inbox = self._inbox
         if inbox:
@@ -242,6 +188,8 @@ class Connection(Generic[Context_co]):
         while not inbox:
             if self.closed is not None:
                 raise self._closed_error()
+            # Only here: what need not wait stays cheap.
+            self._check_thread("recv")
             if self._readable is not None:
                 raise RuntimeError("recv is awaited by another task already; one task at a time may receive")
             self._readable = self._loop.create_future()
@@ -296,7 +244,9 @@ class Connection(Generic[Context_co]):
         """
         kind = type(message)
         payload = message if kind is str or kind is bytes else self._server._encode(message)
-        if self._senders is None or not self._senders.locked():
+        # Not whether the lock is held: it is free between its release and the next one's step, and who runs in
+        # between must not overtake.
+        if self._senders_in_turn == 0:
             answer = self._handle.try_send(payload)
             if answer == _SENT:
                 self._calls += 1
@@ -306,17 +256,29 @@ class Connection(Generic[Context_co]):
         await self._send_in_turn(payload)
 
     async def _send_in_turn(self, payload: object) -> None:
+        self._check_thread("send")
         if self._senders is None:
             self._senders = asyncio.Lock()
-        # asyncio's lock is fair: first in, first out, and one at a time.
-        async with self._senders:
-            while (answer := self._handle.try_send(payload)) != _SENT:
-                if answer == _NOT_OPEN:
-                    await self._raise_closed()
-                elif answer == _MUST_WAIT:
-                    await self._until_writable()
-                else:
-                    await self._server._until_room()
+        self._senders_in_turn += 1
+        try:
+            # asyncio's lock is fair: first in, first out, and one at a time.
+            async with self._senders:
+                while (answer := self._handle.try_send(payload)) != _SENT:
+                    if answer == _NOT_OPEN:
+                        await self._raise_closed()
+                    elif answer == _MUST_WAIT:
+                        await self._until_writable()
+                    else:
+                        await self._until_room()
+        finally:
+            self._senders_in_turn -= 1
+
+    async def _until_room(self) -> None:
+        try:
+            await self._server._until_room("send")
+        except NotRunning:
+            # The server has stopped, and no connection outlives it.
+            raise self._closed_error() from None
 
     def send_nowait(self, message: object) -> None:
         """As `send`, but never waits.
@@ -334,19 +296,23 @@ class Connection(Generic[Context_co]):
         """Waits until at most `Config.low_water` bytes are buffered.
 
         Raises:
-            ConnectionClosed: it has ended, or ends while this waits.
+            ConnectionClosed: it has ended with more than that unsent, or ends while this waits.
+            WrongThread: not called on the loop's thread.
         """
+        self._check_thread("drain")
         while self._handle.is_above_low_water():
             await self._until_writable()
-            if self.closed is not None:
-                raise self._closed_error()
 
     async def _until_writable(self) -> None:
-        waiter = self._loop.create_future()
-        if self._writable is None:
-            self._writable = []
-        self._writable.append(waiter)
-        await waiter
+        # Nobody wakes those who come after the end.
+        if self.closed is None:
+            waiter = self._loop.create_future()
+            if self._writable is None:
+                self._writable = []
+            self._writable.append(waiter)
+            await waiter
+        if self.closed is not None:
+            raise self._closed_error()
 
     # Channels.
 
@@ -376,16 +342,20 @@ class Connection(Generic[Context_co]):
         Args:
             channel: its name; not being subscribed to it is no error.
         """
-        self._handle.part(channel)
-        self._channels.discard(channel)
+        self._check_thread("unsubscribe")
+        # Commands of this sort are never refused, so there must be none for nothing. The channels that `Accept` named
+        # for a connection of a push route are known to its shard only.
+        if channel in self._channels or self._request is None:
+            self._handle.part(channel)
+            self._channels.discard(channel)
 
     # Ending.
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> _Ended:
         """Ends the connection, after what is pending has been written; may be called from any thread.
 
-        Acts when called. The result may be awaited, to wait for the end, or ignored. A connection that is
-        ending already keeps its first cause.
+        Acts when called. The result may be awaited on the event loop's thread, to wait for the end, or ignored.
+        A connection that is closing or closed keeps its first cause: another call does nothing.
 
         Args:
             code: 1000–1003, 1007–1014 or 3000–4999.
@@ -396,12 +366,16 @@ class Connection(Generic[Context_co]):
             TypeError: wrong types.
         """
         code, reason = check_close(code, reason)
-        self._handle.end(code, reason)
+        # Commands of this sort are never refused, so there must be none for nothing.
+        if not self._is_asked_to_close and self._handle.state_number < State.CLOSING:
+            self._handle.end(code, reason)
+            self._is_asked_to_close = True
         return _Ended(self)
 
     async def wait_closed(self) -> None:
         """Waits until it has ended."""
         if self.closed is None:
+            self._check_thread("wait_closed")
             waiter = self._loop.create_future()
             if self._ended is None:
                 self._ended = []
@@ -414,13 +388,29 @@ class Connection(Generic[Context_co]):
 
         Args:
             coroutine: what the task runs.
+
+        Raises:
+            ConnectionClosed: it has ended and its handler returned, as in `on_close`; the coroutine is closed and
+                does not run.
+            WrongThread: not called on the loop's thread; the coroutine is closed.
         """
+        try:
+            self._check_thread("create_task")
+            if self._is_finished:
+                raise self._closed_error()
+        except BaseException:
+            coroutine.close()
+            raise
         task: asyncio.Task[R] = self._server._handlers.spawn(coroutine, f"{self.id} task")
         if self._tasks is None:
             self._tasks = set()
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def _check_thread(self, call: str) -> None:
+        if not self._handle.is_on_loop():
+            raise WrongThread(call)
 
     def _closed_error(self) -> ConnectionClosed:
         closed = self.closed
@@ -461,6 +451,12 @@ class Connection(Generic[Context_co]):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _finish(self) -> None:
+        """It has ended and its handler returned: its tasks go, and none may begin."""
+        self._is_finished = True
+        for task in tuple(self._tasks or ()):
+            task.cancel()
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.state.name}>"

@@ -75,7 +75,11 @@ class Directory(Publishing):
         return self._routes[route].receives or bool(self._on_close)
 
     def _connect(
-        self, handle: _core.ConnectionHandle, request: _core.Request, subprotocol: str | None, user: str | None
+        self,
+        handle: _core.ConnectionHandle,
+        request: _core.Request,
+        subprotocol: str | None,
+        user: str | None,
     ) -> Connection[Any]:
         """Called by the native half for each connection that opens and is held."""
         context, channels = self._arrivals.opened(handle.id)

@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from .connection import Backpressure, Closed, Connection
+from .connection import Connection
+from .notices import Backpressure, Closed
 
 if TYPE_CHECKING:
     from . import _core
@@ -83,8 +84,9 @@ class Dispatcher:
         """Takes one list from the shards and hands its items on."""
         if self._is_stopped:
             return
-        is_more = self._take()
+        is_more = False
         try:
+            is_more = self._take()
             while self._batches:
                 self._hand_on(self._batches[0])
                 self._batches.popleft()

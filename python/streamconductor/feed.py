@@ -35,7 +35,9 @@ class Feed:
         error: what ended the last attempt, as text; empty while all is well.
     """
 
-    def __init__(self, server: Publishing, source: Source, name: str, channel: str | None, required: bool) -> None:
+    def __init__(
+        self, server: Publishing, source: Source, name: str, channel: str | None, required: bool
+    ) -> None:
         self._server = server
         self._source = source
         self.name = name
@@ -49,7 +51,13 @@ class Feed:
         self._is_over = False
 
     def stop(self) -> None:
-        """Ends the feed for good; `server.feed` may start another."""
+        """Ends the feed for good; `server.feed` may start another.
+
+        Raises:
+            WrongThread: not called on the loop's thread while the server runs.
+        """
+        if self._server._native is not None:
+            self._server._running("Feed.stop")
         self._is_over = True
         self._set("ended", "")
         self._interrupt()
@@ -78,11 +86,11 @@ class Feed:
             try:
                 self._set("running", "")
                 await self._publish_all()
-            except asyncio.CancelledError:
-                if not self._is_over:
-                    self._set("waiting", "")
-                raise
-            except Exception as error:
+            except BaseException as error:
+                if _is_for_us(error):
+                    if not self._is_over:
+                        self._set("waiting", "")
+                    raise
                 self.error = f"{type(error).__name__}: {error}"
                 logger.error("feed %s failed", self.name, exc_info=error)
                 if not callable(self._source):
@@ -127,3 +135,11 @@ class Feed:
     def _set(self, state: str, error: str) -> None:
         self.state, self.error = state, error
         self._server._record_feed(self)
+
+
+def _is_for_us(error: BaseException) -> bool:
+    """Whether it ends the feed's task, and is no failure of the source, which may have been cancelled by others."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, GeneratorExit)

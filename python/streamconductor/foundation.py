@@ -44,22 +44,31 @@ class Foundation(Registration):
         native = self._running_anywhere(call)
         if threading.get_ident() != self._thread:
             raise WrongThread(call)
+        # What happens meanwhile is handed to tasks and callbacks, which a loop at rest could not take.
+        if asyncio._get_running_loop() is not self._loop:
+            raise RuntimeError(
+                f"{call} was called while the server's event loop does not run; call it inside that loop"
+            )
         return native
 
     def _running_anywhere(self, call: str) -> _core.Server:
         """The native half, for a call that may come from any thread."""
-        self._check_process()
-        if self._native is None:
+        # Read once: the loop's thread may be stopping it meanwhile.
+        native = self._native
+        if native is None:
             raise NotRunning(call, self._state)
-        return self._native
+        self._check_process()
+        return native
 
     def _check_process(self) -> None:
         if os.getpid() != self._process:
             raise ForkedProcess
 
     def _adopt_loop(self) -> None:
-        """This thread and its loop are the server's from now on."""
+        """Makes this process, this thread and its loop the server's."""
         self._loop = _supported_loop()
+        # It may have been made before a fork, like any module's global.
+        self._process = os.getpid()
         self._thread = threading.get_ident()
 
     def _must_not_run(self, call: str) -> None:

@@ -181,8 +181,7 @@ class Handlers:
         life.is_finished = True
         if life.timer is not None:
             life.timer.cancel()
-        for task in tuple(connection._tasks or ()):
-            task.cancel()
+        connection._finish()
         if self._on_close and self._group is not None:
             try:
                 self.spawn(self._run_on_close(connection), f"on_close of {connection.id}")

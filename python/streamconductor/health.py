@@ -104,7 +104,7 @@ class HealthChecks:
         *,
         interval: float | None = None,
         timeout: float | None = None,
-        required: bool = True,
+        required: bool = False,
     ) -> None:
         """Registers a check; one that is added while the others run starts at once.
 

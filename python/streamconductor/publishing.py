@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .encoder import encode
 from .feed import Feed, Source
+from .errors import NotRunning
 from .foundation import Foundation
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ class Publishing(Foundation):
         Raises:
             MessageTooBig: larger than `Config.max_buffered`; it reached nobody.
             ValueError: a bad name, or NaN in the payload.
-            NotRunning: the server does not run.
+            NotRunning: the server does not run, or stops while this waits.
         """
         native = self._running("publish")
         encoded = self._encode(payload)
         while (subscribers := native.publish(channel, encoded, key, True)) is None:
-            await self._until_room()
+            await self._until_room("publish")
         self._publications += 1
         if self._publications % _IN_A_ROW == 0:
             await asyncio.sleep(0)
@@ -89,7 +90,7 @@ class Publishing(Foundation):
         to_ids = None if to is None else [connection.id for connection in to]
         exclude_ids = [connection.id for connection in exclude]
         while not native.broadcast(encoded, to_ids, user, exclude_ids, True):
-            await self._until_room()
+            await self._until_room("broadcast")
 
     def feed(
         self, source: Source, *, name: str | None = None, channel: str | None = None, required: bool = False
@@ -105,7 +106,12 @@ class Publishing(Foundation):
             name: `None`: the source's own name.
             channel: where all of it goes.
             required: whether `/readyz` turns red while it does not run.
+
+        Raises:
+            WrongThread: not called on the loop's thread while the server runs.
         """
+        if self._native is not None:
+            self._running("feed")
         stem = name or str(getattr(source, "__name__", type(source).__name__))
         numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
         unique = next(each for each in numbered if each not in self._feeds)
@@ -136,15 +142,15 @@ class Publishing(Foundation):
     def _record_feed(self, feed: Feed) -> None:
         """Overridden by the part that keeps verdicts."""
 
-    async def _until_room(self) -> None:
+    async def _until_room(self, call: str) -> None:
         waiter = self._loop.create_future()
         self._room.append(waiter)
         await waiter
+        if self._native is None:
+            raise NotRunning(call, self._state)
 
     def _resume_publishers(self) -> None:
-        for waiter in self._take_room():
-            waiter.set_result(None)
-
-    def _take_room(self) -> list[asyncio.Future[None]]:
         waiters, self._room = self._room, []
-        return [waiter for waiter in waiters if not waiter.done()]
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

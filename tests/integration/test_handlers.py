@@ -123,8 +123,7 @@ async def test_messages_that_came_before_the_end_are_still_received() -> None:
     @server.route("/")
     async def late(connection: sc.Connection[None]) -> None:
         await may_read.wait()
-        async for message in connection:
-            received.append(message)
+        received.extend([message async for message in connection])
 
     async with server:
         async with client(server) as peer:
@@ -347,7 +346,9 @@ async def test_close_from_another_thread() -> None:
         assert await ending(peer) == (4002, "from afar")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1005, ""), (1006, ""), (999, ""), (5000, ""), (1000, "x" * 124)])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1005, ""), (1006, ""), (999, ""), (5000, ""), (1000, "x" * 124)]
+)
 async def test_close_refuses_what_may_not_be_sent(code: int, reason: str) -> None:
     server = server_with()
 

@@ -123,18 +123,22 @@ async def test_heartbeat_messages_come_every_interval_on_their_route() -> None:
     server.route("/")(idle)
     server.route("/silent", heartbeat_message=None)(idle)
     server.route("/own", heartbeat_message='{"type":"beat"}')(idle)
-    async with server:
-        async with client(server) as peer, client(server, "/own") as own, client(server, "/silent") as silent:
-            times = []
-            for _ in range(5):
-                assert await peer.recv() == "beat"
-                times.append(time.monotonic())
-            assert await own.recv() == '{"type":"beat"}'
-            gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-            assert all(0.1 < gap < 0.35 for gap in gaps), gaps
-            # They are no application message: it is idle all the same, and nobody else got one.
-            assert (await ending(silent))[0] == 1001
-            assert (await ending(peer))[0] == 1001
+    async with (
+        server,
+        client(server) as peer,
+        client(server, "/own") as own,
+        client(server, "/silent") as silent,
+    ):
+        times = []
+        for _ in range(5):
+            assert await peer.recv() == "beat"
+            times.append(time.monotonic())
+        assert await own.recv() == '{"type":"beat"}'
+        gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+        assert all(0.1 < gap < 0.35 for gap in gaps), gaps
+        # They are no application message: it is idle all the same, and nobody else got one.
+        assert (await ending(silent))[0] == 1001
+        assert (await ending(peer))[0] == 1001
 
 
 async def test_pings_are_answered_and_so_is_a_close() -> None:
@@ -158,15 +162,14 @@ async def test_a_paused_peer_is_not_judged_for_pongs_that_are_not_read() -> None
         async for _ in connection:
             pass
 
-    async with server:
-        async with client(server) as peer:
-            for _ in range(10):
-                await peer.send("x" * 500)
-            await until(server.connections)
-            [connection] = server.connections()
-            await asyncio.sleep(1.0)
-            assert connection.state is sc.State.OPEN, "five intervals without a pong that was read"
-            may_read.set()
-            await until(lambda: connection.latency is not None)
-            await asyncio.sleep(0.5)
-            assert connection.state is sc.State.OPEN
+    async with server, client(server) as peer:
+        for _ in range(10):
+            await peer.send("x" * 500)
+        await until(server.connections)
+        [connection] = server.connections()
+        await asyncio.sleep(1.0)
+        assert connection.state is sc.State.OPEN, "five intervals without a pong that was read"
+        may_read.set()
+        await until(lambda: connection.latency is not None)
+        await asyncio.sleep(0.5)
+        assert connection.state is sc.State.OPEN

@@ -21,7 +21,12 @@ def budgeted(**settings: Any) -> sc.Server:
     """A server whose connections may hold more than its budget."""
     server = server_with(
         **(
-            {"memory_budget": BUDGET, "threads": 2, "max_buffered": 16 * MEBIBYTE, "high_water": 15 * MEBIBYTE}
+            {
+                "memory_budget": BUDGET,
+                "threads": 2,
+                "max_buffered": 8 * MEBIBYTE,
+                "high_water": 7 * MEBIBYTE,
+            }
             | settings
         )
     )
@@ -61,8 +66,8 @@ async def test_newcomers_are_refused_then_connections_shed_and_then_it_recovers(
     server = budgeted()
     process = psutil.Process()
     async with server:
-        peers = [await asyncio.to_thread(peer_of, server, receive_buffer=4096) for _ in range(12)]
-        await until(lambda: len(server.connections()) == 12)
+        peers = [await asyncio.to_thread(peer_of, server, receive_buffer=4096) for _ in range(24)]
+        await until(lambda: len(server.connections()) == 24)
         connections = server.connections()
         before = process.memory_info().rss
         assert server.status()["level"]["name"] == "normal"
@@ -83,7 +88,7 @@ async def test_newcomers_are_refused_then_connections_shed_and_then_it_recovers(
         while sent < BUDGET:
             for connection in connections:
                 sent += await push(connection)
-        await until(lambda: server.status()["endings"]["over_budget"] > 0, facts=server.status)
+        await until(lambda: server.status()["endings"]["over_budget"] > 0, 30, facts=server.status)
         assert process.memory_info().rss - before < BUDGET + 24 * MEBIBYTE
         assert server.pool.memory_used < BUDGET + 2 * MEBIBYTE
 
@@ -118,12 +123,11 @@ async def test_messages_that_nobody_takes_count_too() -> None:
         async for message in connection:
             taken += len(message)
 
-    async with server:
-        async with client(server) as first, client(server) as second:
-            for peer in (first, second):
-                for _ in range(30):
-                    await asyncio.wait_for(peer.send(b"i" * 100_000), 5)
-            await until(lambda: server.status()["ledger"]["owners"]["inbound"] > 5 * MEBIBYTE)
-            may_take.set()
-            await until(lambda: taken == 60 * 100_000)
-            await until(lambda: server.pool.memory_used < MEBIBYTE)
+    async with server, client(server) as first, client(server) as second:
+        for peer in (first, second):
+            for _ in range(30):
+                await asyncio.wait_for(peer.send(b"i" * 100_000), 5)
+        await until(lambda: server.status()["ledger"]["owners"]["inbound"] > 5 * MEBIBYTE)
+        may_take.set()
+        await until(lambda: taken == 60 * 100_000)
+        await until(lambda: server.pool.memory_used < MEBIBYTE)

@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 import streamconductor as sc
-from tests.support.live import client, ending, server_with, until
+from tests.support.live import client, ending, peer_of, server_with, until
 
 
 def with_rooms(**settings: Any) -> sc.Server:
@@ -209,6 +209,32 @@ async def test_connections_by_user_channel_and_path() -> None:
         assert server.connection("3-77-1") is None
         with pytest.raises(ValueError, match="connection id"):
             server.connection("no id")
+
+
+async def test_a_connection_has_one_object_whenever_it_is_looked_for() -> None:
+    server = server_with(threads=3)
+    handled: dict[str, object] = {}
+    found: dict[str, object] = {}
+
+    @server.route("/")
+    async def once(connection: sc.Connection[None]) -> None:
+        handled[connection.id] = connection
+
+    def knock() -> None:
+        for _ in range(100):
+            peer_of(server).close()
+
+    async with server:
+        knocking = [asyncio.create_task(asyncio.to_thread(knock)) for _ in range(3)]
+        while not all(one.done() for one in knocking):
+            for connection in server.connections():
+                assert found.setdefault(connection.id, connection) is connection
+            await asyncio.sleep(0)
+        await asyncio.gather(*knocking)
+        await until(lambda: not server._handlers.running)
+        assert len(handled) == 300
+        assert found
+        assert all(handled[identity] is one for identity, one in found.items())
 
 
 async def test_disconnect_tells_a_user_s_clients_to_stay_away() -> None:

@@ -116,7 +116,11 @@ async def test_a_slow_consumer_is_disconnected_and_what_it_missed_is_counted() -
 
 
 async def test_a_slow_consumer_may_dwell_above_high_water_for_a_while() -> None:
-    async with slow_reader(overflow="disconnect", dwell=0.3, high_water="64KiB") as (server, connection, peer):
+    async with slow_reader(overflow="disconnect", dwell=0.3, high_water="64KiB") as (
+        server,
+        connection,
+        peer,
+    ):
         while connection.buffered_amount < 100_000:
             await server.publish("news", b"n" * SIZE)
             await asyncio.sleep(0)
@@ -162,7 +166,9 @@ async def test_a_channel_s_own_policy_leaves_others_alone() -> None:
         reading = asyncio.create_task(asyncio.to_thread(read))
         await connection.send("end")
         messages = await reading
-        assert [one for one in messages if one.startswith(b"order")] == [b"order %d" % one for one in range(orders)]
+        assert [one for one in messages if one.startswith(b"order")] == [
+            b"order %d" % one for one in range(orders)
+        ]
         prices = [int(one[:8]) for one in messages if one.endswith(b"p")]
         assert prices[-1] == 499
         assert len(prices) + connection.dropped == 500

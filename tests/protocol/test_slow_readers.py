@@ -85,7 +85,7 @@ def test_a_reader_that_has_stopped_is_disconnected(serve: Serve) -> None:
 
 def test_a_reader_above_high_water_for_the_dwell_is_disconnected(serve: Serve) -> None:
     """F26: below max_buffered the dwell decides."""
-    site, connections = subscribed(serve, high_water=HIGH, max_buffered="16MiB", dwell=0.5, close_timeout=0.3)
+    site, connections = subscribed(serve, high_water=HIGH, max_buffered="8MiB", dwell=0.5, close_timeout=0.3)
     with site.connect(receive_buffer=4_096) as peer:
         peer.upgrade("/news")
         slow = connections.get(timeout=PATIENCE)

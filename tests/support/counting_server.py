@@ -26,7 +26,9 @@ def raise_limit(files: int) -> None:
 
 async def main() -> None:
     server = sc.Server(
-        sc.Config(port=0, threads=2, max_connections=20_000, idle_timeout=None, ping_interval=60, backlog=4096)
+        sc.Config(
+            port=0, threads=2, max_connections=20_000, idle_timeout=None, ping_interval=60, backlog=4096
+        )
     )
     alive: weakref.WeakSet[sc.Connection[Any]] = weakref.WeakSet()
     contexts: weakref.WeakSet[Any] = weakref.WeakSet()

@@ -25,6 +25,7 @@ class Peer:
         self.pings: list[float] = []
         self.held_back = 0.0
         self.outcome = ""
+        self.is_sending = asyncio.Event()
 
     async def run(self, port: int) -> None:
         """From its handshake to the server's word that all has come in order."""
@@ -53,6 +54,7 @@ class Peer:
             began = self.loop.time()
             await self.writer.drain()
             self.held_back = max(self.held_back, self.loop.time() - began)
+            self.is_sending.set()
         self._write(b"last")
 
     def _write(self, payload: bytes) -> None:
@@ -70,7 +72,9 @@ class Peer:
                     self.pings.append(self.loop.time())
                     self.writer.write(frames.frame(frames.PONG, frame.payload))
                 elif frame.opcode == frames.TEXT:
-                    self.outcome = "all" if int(frame.payload) == self.sent else f"{frame.payload!r} of {self.sent}"
+                    self.outcome = (
+                        "all" if int(frame.payload) == self.sent else f"{frame.payload!r} of {self.sent}"
+                    )
                     return
                 else:
                     self.outcome = f"killed: {frame}"
@@ -88,8 +92,7 @@ async def main(port: int, count: int, interval: float) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     peers = [Peer(over) for _ in range(count)]
     running = [asyncio.create_task(peer.run(port)) for peer in peers]
-    while not all(peer.sent > 10 for peer in peers):
-        await asyncio.sleep(0.01)
+    await asyncio.gather(*(peer.is_sending.wait() for peer in peers))
     print("sending", flush=True)
     await asyncio.gather(*running)
     report = {

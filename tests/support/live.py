@@ -72,6 +72,21 @@ def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = 
     return peer
 
 
+async def fill_memory(server: sc.Server, path: str, used: int) -> list[raw.Peer]:
+    """Opens peers that do not read, and sends to them until the server holds that many bytes."""
+    known = {connection.id for connection in server.connections()}
+    # All of them first: a budget that is nearly used up lets nobody in.
+    count = used // (6 * 2**20) + 1
+    peers = [await asyncio.to_thread(peer_of, server, path, receive_buffer=4096) for _ in range(count)]
+    await until(lambda: len(server.connections()) == len(known) + count)
+    for connection in server.connections():
+        while connection.id not in known and connection.buffered_amount < 6 * 2**20:
+            if server.pool.memory_used >= used:
+                return peers
+            await connection.send(b"m" * 2**20)
+    raise AssertionError("they hold less than they were sent")
+
+
 _raw_peers: list[raw.Peer] = []
 
 

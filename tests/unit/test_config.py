@@ -190,6 +190,10 @@ def test_the_token_shows_nowhere() -> None:
         ({"shutdown_grace": 6}, "must be below shutdown_grace, 6s"),
         ({"low_water": "64KiB"}, "low_water = 64KiB must be below high_water, 64KiB"),
         ({"max_buffered": "60KiB"}, "high_water = 64KiB must not be above max_buffered, 60KiB"),
+        (
+            {"max_buffered": "9MiB"},
+            "max_buffered = 9MiB must not be above 8MiB, the bound of a shard's mailbox",
+        ),
         ({"max_frame_size": "2MiB"}, "max_frame_size = 2MiB must not be above max_message_size, 1MiB"),
         (
             {"memory_budget": "1MiB"},
@@ -220,6 +224,7 @@ def test_a_broken_promise_names_field_value_limit_and_fix(fields: dict[str, Any]
         {"close_timeout": 18.99},
         {"low_water": "64KiB", "high_water": "65KiB"},
         {"max_buffered": "64KiB"},
+        {"max_buffered": "8MiB"},
         {"ping_timeout": 38.95},
         {"ping_interval": 1, "ping_timeout": 1.45},
         {"write_timeout": 58.95},

@@ -108,8 +108,8 @@ def test_async_and_plain_checks_run_at_their_intervals(run: Run) -> None:
             times["plain"].append(now())
             return Health.degraded("nearly full", free=5)
 
-        checks.add("database", database)
-        checks.add("disk", disk, interval=3, required=False)
+        checks.add("database", database, required=True)
+        checks.add("disk", disk, interval=3)
         report = await watch(checks, 12.5)
         assert times == {"async": [1000, 1006, 1012], "plain": [1000, 1003, 1006, 1009, 1012]}
         assert report["ok"] is True
@@ -128,7 +128,7 @@ def test_async_and_plain_checks_run_at_their_intervals(run: Run) -> None:
 def test_before_its_first_run_a_check_is_not_ok(run: Run) -> None:
     async def scenario() -> None:
         checks = Checks()
-        checks.add("database", lambda: asyncio.sleep(1, Health.ok()))
+        checks.add("database", lambda: asyncio.sleep(1, Health.ok()), required=True)
         assert checks.report()["ok"] is False
         assert checks.report()["checks"]["database"]["status"] == "pending"
         assert (await watch(checks, 1.5))["ok"] is True
@@ -140,8 +140,8 @@ def test_before_its_first_run_a_check_is_not_ok(run: Run) -> None:
 def test_a_hung_check_fails_at_its_timeout_and_delays_no_other(run: Run) -> None:
     async def scenario() -> None:
         checks = Checks(interval=5, timeout=2)
-        checks.add("hung", lambda: asyncio.sleep(1e6, Health.ok()), timeout=0.5)
-        checks.add("good", lambda: asyncio.sleep(0.1, Health.ok()))
+        checks.add("hung", lambda: asyncio.sleep(1e6, Health.ok()), timeout=0.5, required=True)
+        checks.add("good", lambda: asyncio.sleep(0.1, Health.ok()), required=True)
         report = await watch(checks, 12)
         assert checks.of("hung")[1:] == [(False, "no verdict within its timeout of 0.5 s")] * 3
         assert checks.of("good")[1:] == [(True, "")] * 3
@@ -221,7 +221,7 @@ def test_a_plain_check_that_blocks_too_long_has_failed(run: Run) -> None:
             return Health.ok(rows=1)
 
         checks = Checks(timeout=2)
-        checks.add("blocking", check)
+        checks.add("blocking", check, required=True)
         await watch(checks, 1)
         assert checks.verdicts[-1] == ("blocking", False, True, "took 2.5 s, timeout 2 s", {"rows": 1})
 
@@ -231,7 +231,7 @@ def test_a_plain_check_that_blocks_too_long_has_failed(run: Run) -> None:
 def test_a_verdict_that_is_too_old_is_stale(run: Run) -> None:
     async def scenario() -> None:
         checks = Checks(interval=5, timeout=2)
-        checks.add("database", Health.ok)
+        checks.add("database", Health.ok, required=True)
         async with asyncio.TaskGroup() as group:
             checks.start(group)
             await asyncio.sleep(0.5)
@@ -253,7 +253,7 @@ def test_a_verdict_that_is_too_old_is_stale(run: Run) -> None:
 def test_only_required_checks_count(run: Run) -> None:
     async def scenario() -> None:
         checks = Checks()
-        checks.add("cache", lambda: Health.failed("cold"), required=False)
+        checks.add("cache", lambda: Health.failed("cold"))
         report = await watch(checks, 1)
         assert report["ok"] is True
         assert report["checks"]["cache"]["ok"] is False

@@ -100,8 +100,17 @@ impl Gauge {
     }
 }
 
+/// What a message costs beside its payload, about: an event, an object, a place in a queue. Without it a peer that
+/// sends empty messages would never be held back.
+const MESSAGE: usize = 64;
+
 /// Inbound: the shard adds, Python subtracts.
 impl Gauge {
+    /// What a message of that many payload bytes counts for, in both directions of the count.
+    pub const fn cost(payload: usize) -> usize {
+        payload + MESSAGE
+    }
+
     /// Bytes of complete messages that the handler has not taken.
     pub fn inbound(&self) -> usize {
         self.inbound.bytes()

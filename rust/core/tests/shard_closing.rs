@@ -7,6 +7,7 @@ use bytes::Bytes;
 use simulation::*;
 use streamconductor_core::close::{By, CloseCode, Ending};
 use streamconductor_core::codec::{Control, Kind, Opcode};
+use streamconductor_core::gauge::Gauge;
 use streamconductor_core::lifecycle::{Public, State};
 use streamconductor_core::shard::command::Command;
 use streamconductor_core::shard::event::Event;
@@ -28,7 +29,7 @@ fn an_echo_through_events_and_commands() {
     }
     assert_eq!(client.got(), [Got::Pong(b"?".to_vec())]);
     for heard in server.heard(&client) {
-        let _ = gauge.taken(heard.len(), 256 * 1024);
+        let _ = gauge.taken(Gauge::cost(heard.len()), 256 * 1024);
         server.tell(&client, &gauge, &heard, true);
     }
     assert_eq!(client.texts(), ["hello", "world"]);
@@ -264,7 +265,7 @@ fn a_close_waits_behind_what_the_application_has_not_taken_but_is_heard_once_we_
     let (mut client, gauge) = server.open(0);
     server.send(&client, &[text("full"), text("next"), close(CloseCode(3003), "")].concat());
     assert_eq!((server.heard(&client), client.is_reading()), (vec!["full".to_owned()], false));
-    assert_eq!(gauge.inbound(), 4);
+    assert_eq!(gauge.inbound(), Gauge::cost(4));
     server.close(&client, CloseCode::NORMAL, "");
     assert_eq!((client.close_code(), client.is_shut(), client.is_reading()), (1000, true, true));
     assert!(server.heard(&client).is_empty());

@@ -13,6 +13,7 @@ use std::time::Duration;
 use simulation::*;
 use streamconductor_core::close::By;
 use streamconductor_core::codec::{Control, Kind, Opcode};
+use streamconductor_core::gauge::Gauge;
 
 const INTERVAL: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -132,7 +133,7 @@ fn while_reading_is_paused_nobody_is_judged_and_the_resume_gives_one_whole_timeo
     await_ping(&mut server, &mut client, INTERVAL);
     server.pass(INTERVAL * 5);
     assert_eq!(client.released(), None);
-    assert!(gauge.taken(4, 4));
+    assert!(gauge.taken(Gauge::cost(4), 4));
     server.command(0, streamconductor_core::shard::command::Command::Resume { connection: client.id });
     assert!(client.is_reading());
     server.pass(TIMEOUT - TICK);

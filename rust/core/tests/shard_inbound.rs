@@ -5,6 +5,7 @@ mod simulation;
 
 use simulation::*;
 use streamconductor_core::codec::{Control, Kind, Opcode};
+use streamconductor_core::gauge::Gauge;
 use streamconductor_core::ledger::Owner;
 use streamconductor_core::shard::command::Command;
 
@@ -18,7 +19,7 @@ fn frames(range: std::ops::Range<u32>) -> Vec<u8> {
 
 #[test]
 fn reading_pauses_at_the_bound_and_goes_on_in_order() {
-    const MAX: usize = 20;
+    const MAX: usize = 5 * Gauge::cost(4);
     let mut server = Server::with(|setup| setup.limits.max_inbound = MAX);
     let (client, gauge) = server.open(0);
     server.send(&client, &frames(0..100));
@@ -34,7 +35,7 @@ fn reading_pauses_at_the_bound_and_goes_on_in_order() {
         assert_eq!(gauge.inbound() == MAX, !client.is_reading());
         let mut owes_resume = false;
         for payload in server.heard(&client) {
-            owes_resume |= gauge.taken(payload.len(), MAX);
+            owes_resume |= gauge.taken(Gauge::cost(payload.len()), MAX);
             heard.push(payload);
         }
         if owes_resume {
@@ -57,7 +58,7 @@ fn a_pause_is_between_messages_only() {
     server.send(&client, &frame(Opcode::Data(Kind::Text), false, b"too long"));
     assert!(client.is_reading());
     server.send(&client, &frame(Opcode::Continuation, true, b" for it"));
-    assert_eq!((gauge.inbound(), client.is_reading()), (15, false));
+    assert_eq!((gauge.inbound(), client.is_reading()), (Gauge::cost(15), false));
     assert_eq!(server.heard(&client), ["too long for it"]);
 }
 
@@ -140,4 +141,14 @@ fn a_flood_of_pings_to_a_socket_that_takes_nothing_is_answered_once() {
     }
     server.unblock(&client, Room::All);
     assert_eq!(client.got(), [Got::Pong(vec![199])], "RFC 6455 §5.5.3: the most recent one");
+}
+
+#[test]
+fn empty_messages_count_too() {
+    let mut server = Server::with(|setup| setup.limits.max_inbound = 1_000);
+    let (client, gauge) = server.open(0);
+    server.send(&client, &text("").repeat(100));
+    assert!(!client.is_reading());
+    assert!(gauge.inbound() <= 1_000 + Gauge::cost(0));
+    assert!(server.heard(&client).len() <= 16);
 }

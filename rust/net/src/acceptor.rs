@@ -55,6 +55,8 @@ pub struct Acceptor {
     /// Descriptors ran out: how often, for metrics and one log line.
     starved: Arc<AtomicU64>,
     addresses: HashMap<IpAddr, AddressCount>,
+    /// How many addresses there may be before those without connections are swept.
+    sweep_at: usize,
 }
 
 impl Acceptor {
@@ -67,7 +69,16 @@ impl Acceptor {
         stop: Arc<Notify>,
         starved: Arc<AtomicU64>,
     ) -> Self {
-        Self { listener, inboxes, pool, wanted, stop, starved, addresses: HashMap::new() }
+        Self {
+            listener,
+            inboxes,
+            pool,
+            wanted,
+            stop,
+            starved,
+            addresses: HashMap::new(),
+            sweep_at: ADDRESSES,
+        }
     }
 
     /// Accepts until told to stop.
@@ -145,8 +156,12 @@ impl Acceptor {
     }
 
     fn reclaim(&self) {
-        let oldest = self.inboxes.iter().min_by_key(|inbox| inbox.oldest_headless.load(Ordering::Relaxed));
-        if let Some(inbox) = oldest {
+        // Who has sent no complete head goes before who lingers; among equals the oldest.
+        let age = |inbox: &Arc<Inbox>| {
+            let headless = inbox.oldest_headless.load(Ordering::Relaxed);
+            (headless == u64::MAX, headless.min(inbox.oldest_lingering.load(Ordering::Relaxed)))
+        };
+        if let Some(inbox) = self.inboxes.iter().min_by_key(|inbox| age(inbox)) {
             // Reserved commands are never refused.
             let _ = inbox.commands.append(&mut vec![Command::Reclaim], size_of::<Command>(), Class::Reserved);
         }
@@ -166,8 +181,10 @@ impl Acceptor {
     }
 
     fn count_of(&mut self, address: IpAddr) -> AddressCount {
-        if self.addresses.len() >= ADDRESSES && !self.addresses.contains_key(&address) {
+        if self.addresses.len() >= self.sweep_at && !self.addresses.contains_key(&address) {
             self.addresses.retain(|_, count| count.is_in_use());
+            // Twice what is in use, so that a sweep is paid for by as many newcomers.
+            self.sweep_at = (self.addresses.len() * 2).max(ADDRESSES);
         }
         self.addresses.entry(address).or_default().clone()
     }

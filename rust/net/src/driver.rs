@@ -11,10 +11,11 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use streamconductor_core::id::ConnectionId;
 use streamconductor_core::ledger::{Ledger, Level};
 use streamconductor_core::pool::Pool;
 use streamconductor_core::shard::Shard;
-use streamconductor_core::shard::command::{Command, Forward};
+use streamconductor_core::shard::command::{Audience, Command, Forward};
 use streamconductor_core::shard::event::Event;
 use streamconductor_core::time::Timestamp;
 use tokio::runtime::{Builder, LocalOptions};
@@ -32,8 +33,10 @@ const TURN: Duration = Duration::from_millis(1);
 const COMMANDS: usize = 8_192;
 /// Forwards taken in one turn.
 const FORWARDS: usize = 4_096;
-/// Sockets read in one turn.
-const READS: usize = 512;
+/// Sockets accepted in one turn.
+const ACCEPTS: usize = 512;
+/// Sockets that are ready at once, above which each is read a quarter at a time.
+const CROWD: usize = 32;
 /// Bytes read at once; one buffer for all sockets of the shard.
 const SCRATCH: usize = 64 * 1024;
 
@@ -139,12 +142,13 @@ impl Driver {
         // Commands are collected before forwards and done after them: whatever made the application give a
         // command had been forwarded before, and is seen here.
         let commands = self.inbox.commands.drain(&mut self.commands, COMMANDS);
-        is_more |= self.take_forwards(now);
-        is_more |= self.do_commands(commands, level, now);
-        is_more |= self.read_sockets(level, now);
+        let are_forwards_left = self.take_forwards(now);
+        is_more |= are_forwards_left;
+        is_more |= self.do_commands(commands, level, are_forwards_left, now);
         if next_tick.is_some_and(|at| at <= now) {
             self.shard.tick(now);
         }
+        is_more |= self.read_sockets(level, started, now);
         is_more |= self.shard.work(now, &mut || started.elapsed() < TURN);
         self.hand_on();
         *next_tick = self.shard.next_tick(now);
@@ -153,7 +157,7 @@ impl Driver {
     }
 
     fn take_accepted(&mut self, now: Timestamp) -> bool {
-        let drained = self.inbox.accepted.drain(&mut self.accepted, READS);
+        let drained = self.inbox.accepted.drain(&mut self.accepted, ACCEPTS);
         let mut accepted = std::mem::take(&mut self.accepted);
         for Accepted { raw, peer, place } in accepted.drain(..) {
             // Registering fails only when the kernel is out of memory; the socket is closed then.
@@ -182,9 +186,18 @@ impl Driver {
 
     /// Does the commands that were collected. While a peer is far behind with our forwards, or the ledger is at 90 %, what concerns
     /// channels waits, in its order; the rest is done.
-    fn do_commands(&mut self, drained: Drained, level: Level, now: Timestamp) -> bool {
+    fn do_commands(
+        &mut self,
+        drained: Drained,
+        level: Level,
+        are_forwards_left: bool,
+        now: Timestamp,
+    ) -> bool {
         let number = self.surroundings.number;
+        // Forwards that are left may be the joins that a publication here must follow.
         let is_held_up = level >= Level::Pausing
+            || are_forwards_left
+            || self.shard.is_behind()
             || self
                 .surroundings
                 .inboxes
@@ -226,38 +239,52 @@ impl Driver {
         self.inbox.commands.let_go(done)
     }
 
-    fn read_sockets(&mut self, level: Level, now: Timestamp) -> bool {
+    /// Reads and writes where the kernel says one can, until the turn is over; who was not looked at comes first
+    /// in the next.
+    fn read_sockets(&mut self, level: Level, started: Instant, now: Timestamp) -> bool {
         self.shard.wire.take_ready(&mut self.ready);
         let is_paused = level >= Level::Pausing;
         if !is_paused {
             self.ready.append(&mut self.unread);
         }
         let mut ready = std::mem::take(&mut self.ready);
-        let rest = if ready.len() > READS { ready.split_off(READS) } else { Vec::new() };
-        for index in ready.drain(..) {
-            if self.shard.wire.became_writable(index) {
-                self.shard.writable(index, now);
+        // With many at the door each gets less, so that the last one waits no longer.
+        let most = if ready.len() > CROWD { SCRATCH / 4 } else { SCRATCH };
+        let mut done = 0;
+        for index in &ready {
+            done += 1;
+            if self.shard.wire.became_writable(*index) {
+                self.shard.writable(*index, now);
             }
-            if is_paused {
-                self.unread.push(index);
+            // Handshakes, probes and sockets that are closing go on at 90 % of the budget: they hold next to nothing,
+            // and who asks whether we live must hear it.
+            if is_paused && self.shard.delivers(*index) {
+                if !self.unread.contains(index) {
+                    self.unread.push(*index);
+                }
             } else {
-                self.read(index, now);
+                self.read(*index, most, now);
+            }
+            if started.elapsed() >= TURN {
+                break;
             }
         }
-        self.ready = if rest.is_empty() { ready } else { rest };
+        ready.drain(..done);
+        // What came ready meanwhile is behind them in the list.
+        self.ready = ready;
         !self.ready.is_empty()
     }
 
-    fn read(&mut self, index: u32, now: Timestamp) {
-        match self.shard.wire.read(index, &mut self.scratch) {
+    fn read(&mut self, index: u32, most: usize, now: Timestamp) {
+        let Some(scratch) = self.scratch.get_mut(..most) else { return };
+        match self.shard.wire.read(index, scratch) {
             Read::Nothing => {}
             Read::Ended => self.shard.ended(index, now),
             Read::Bytes(count) => {
-                let is_full = count == self.scratch.len();
                 if let Some(bytes) = self.scratch.get_mut(..count) {
                     self.shard.bytes(index, bytes, now);
                 }
-                if is_full {
+                if count == most {
                     self.shard.wire.look_again(index);
                 } else {
                     self.shard.wire.watch(index);
@@ -302,6 +329,13 @@ impl Driver {
         self.inbox.sockets.store(self.shard.sockets() + self.inbox.accepted.len(), Ordering::Relaxed);
         let oldest = self.shard.oldest_headless_at().map_or(u64::MAX, Timestamp::as_micros);
         self.inbox.oldest_headless.store(oldest, Ordering::Relaxed);
+        let oldest = self.shard.oldest_lingering_at().map_or(u64::MAX, Timestamp::as_micros);
+        self.inbox.oldest_lingering.store(oldest, Ordering::Relaxed);
+        let is_behind = self.shard.is_behind();
+        if self.inbox.is_telling.swap(is_behind, Ordering::Relaxed) && !is_behind {
+            // Nobody else tells the peers that they may go on with what they have set aside.
+            self.surroundings.inboxes.iter().for_each(|peer| peer.alarm.ring());
+        }
         self.surroundings.wanted.check(&self.surroundings.pool);
         let turn = started.elapsed();
         let stats = self.shard.stats();
@@ -325,8 +359,15 @@ pub fn weight(command: &Command) -> usize {
     let payload = match command {
         Command::Send { frame, .. } | Command::Subscribe { first: Some(frame), .. } => frame.len(),
         Command::Publish { payload, .. } => payload.len(),
-        Command::Broadcast(broadcast) => broadcast.payload.len() + 64,
-        Command::Admit(_) | Command::Refuse(_) | Command::Close { .. } => 128,
+        Command::Broadcast(broadcast) => {
+            let named = match &broadcast.to {
+                Audience::These(ids) => ids.len(),
+                _ => 0,
+            };
+            broadcast.payload.len() + (named + broadcast.exclude.len()) * size_of::<ConnectionId>() + 64
+        }
+        Command::Admit(admission) => 128 + admission.subscribe.len() * size_of::<usize>(),
+        Command::Refuse(_) | Command::Close { .. } => 128,
         _ => 0,
     };
     size_of::<Command>() + payload

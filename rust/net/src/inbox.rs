@@ -2,7 +2,7 @@
 //! owns the bound of each and the one way to wake the driver.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::pool::PendingPlace;
@@ -60,6 +60,10 @@ pub struct Inbox {
     pub owed: AtomicUsize,
     /// Accept time of its oldest socket without a complete head, in microseconds; `u64::MAX`: none.
     pub oldest_headless: AtomicU64,
+    /// When its oldest lingering socket began to linger; likewise.
+    pub oldest_lingering: AtomicU64,
+    /// Its fan-outs owe more than a few turns can do.
+    pub is_telling: AtomicBool,
 }
 
 impl Inbox {
@@ -75,6 +79,8 @@ impl Inbox {
             sockets: AtomicUsize::new(0),
             owed: AtomicUsize::new(0),
             oldest_headless: AtomicU64::new(u64::MAX),
+            oldest_lingering: AtomicU64::new(u64::MAX),
+            is_telling: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +92,6 @@ impl Inbox {
 
     /// Whether this shard is so far behind that others must not publish to it.
     pub fn is_behind(&self) -> bool {
-        self.owed.load(Ordering::Relaxed) > FORWARDS
+        self.owed.load(Ordering::Relaxed) > FORWARDS || self.is_telling.load(Ordering::Relaxed)
     }
 }

@@ -335,10 +335,10 @@ impl Server {
     }
 
     /// Other limits from now on, on every shard.
-    pub fn reconfigure(&self, limits: &Arc<Limits>) {
+    pub fn reconfigure(&self, limits: &Arc<Limits>, tick: Duration) {
         self.pool.set_maxima(limits.max_connections, limits.max_pending);
         self.foundations.ledger.set_budget(limits.memory_budget);
-        self.tell_all(|| Command::Reconfigure(Arc::clone(limits)));
+        self.tell_all(|| Command::Reconfigure { limits: Arc::clone(limits), tick });
     }
 
     /// Closes all connections, spread over `duration`; the listener goes on to serve probes.

@@ -2,6 +2,7 @@
 //! owns the way there and back.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use streamconductor_net::status::StatusExtra;
 use crate::link::Link;
 
 /// How long the admin address waits for the Python loop.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What only the Python side knows, and what is asked of it.
 #[derive(Default)]
@@ -28,6 +29,8 @@ pub struct Desk {
 /// A change of the configuration that waits for the Python loop.
 struct Change {
     fields: String,
+    /// Set when whoever asked has given up: what was answered with an error must not happen later.
+    is_void: Arc<AtomicBool>,
     answer: SyncSender<Result<(), String>>,
 }
 
@@ -57,13 +60,20 @@ impl Desk {
 
     /// The changes that wait: fields as JSON text, and where the answer goes.
     pub fn take_changes(&self) -> Vec<(String, Answer)> {
-        lock(&self.changes).drain(..).map(|change| (change.fields, Answer(change.answer))).collect()
+        let changes = lock(&self.changes).drain(..).collect::<Vec<_>>();
+        changes
+            .into_iter()
+            .filter(|change| !change.is_void.swap(true, Ordering::AcqRel))
+            .map(|change| (change.fields, Answer(change.answer)))
+            .collect()
     }
 
-    fn ask(&self, fields: &Value) -> Receiver<Result<(), String>> {
+    fn ask(&self, fields: &Value) -> (Arc<AtomicBool>, Receiver<Result<(), String>>) {
         let (answer, answered) = sync_channel(1);
-        lock(&self.changes).push(Change { fields: fields.to_string(), answer });
-        answered
+        let is_void = Arc::new(AtomicBool::new(false));
+        let change = Change { fields: fields.to_string(), is_void: Arc::clone(&is_void), answer };
+        lock(&self.changes).push(change);
+        (is_void, answered)
     }
 }
 
@@ -99,11 +109,16 @@ pub fn start(
 ) -> Result<Admin, StartError> {
     let (desk, upward) = (Arc::clone(&link.desk), Arc::clone(&link.server.foundations().upward));
     let reconfigure = move |fields: Value| {
-        let answered = desk.ask(&fields);
+        let (is_void, answered) = desk.ask(&fields);
         upward.tell_room();
-        answered
-            .recv_timeout(PATIENCE)
-            .unwrap_or_else(|_| Err(format!("the Python loop did not answer within {PATIENCE:?}")))
+        if let Ok(answer) = answered.recv_timeout(PATIENCE) {
+            return answer;
+        }
+        if is_void.swap(true, Ordering::AcqRel) {
+            // The loop took it up in this very moment: its answer is on the way.
+            return answered.recv_timeout(PATIENCE).unwrap_or_else(|_| Err("it may still happen".to_owned()));
+        }
+        Err(format!("the Python loop did not answer within {PATIENCE:?}; nothing was changed"))
     };
     let desk = Arc::clone(&link.desk);
     let service = Arc::new(ServerAdmin::new(

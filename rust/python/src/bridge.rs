@@ -2,7 +2,7 @@
 //! stands for which connection.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
@@ -44,81 +44,89 @@ pub struct Ticket {
 }
 
 /// Turns events into Python objects.
+///
+/// Its lock is only ever held for a look at the tables: Python code that ran under it (a factory, a finalizer of
+/// an object that goes) could come back here, or be waited for by whoever holds the interpreter and wants the lock.
 pub struct Bridge {
-    connections: HashMap<ConnectionId, Py<PyAny>>,
-    /// Called with (handle, request data) for each connection that opens; makes `streamconductor.Connection`.
+    tables: Mutex<Tables>,
+    /// Called with (handle, request, subprotocol, user) for each connection that opens; makes
+    /// `streamconductor.Connection`.
     factory: Py<PyAny>,
+    bearer_cookie: Option<String>,
+}
+
+/// Which Python object stands for what.
+#[derive(Default)]
+struct Tables {
+    connections: HashMap<ConnectionId, Py<PyAny>>,
     /// Arrivals whose connection has not opened yet: their requests.
     arrivals: HashMap<ConnectionId, Py<Request>>,
-    bearer_cookie: Option<String>,
-    events: Vec<Event>,
 }
+
+/// What `Bridge::clear` lets go of; dropped by the caller, without the lock.
+pub type Released = (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>);
 
 impl Bridge {
     /// A bridge that knows nobody.
     pub fn new(factory: Py<PyAny>, bearer_cookie: Option<String>) -> Self {
-        Self {
-            connections: HashMap::new(),
-            factory,
-            arrivals: HashMap::new(),
-            bearer_cookie,
-            events: Vec::new(),
-        }
+        Self { tables: Mutex::default(), factory, bearer_cookie }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Drains the mailbox once: a flat list of (sort, about whom, what), and whether more is waiting.
-    pub fn drain<'py>(
-        &mut self,
-        python: Python<'py>,
-        link: &Arc<Link>,
-    ) -> PyResult<(Bound<'py, PyList>, bool)> {
+    pub fn drain<'py>(&self, python: Python<'py>, link: &Arc<Link>) -> PyResult<(Bound<'py, PyList>, bool)> {
         let upward = &link.server.foundations().upward;
-        let mut events = std::mem::take(&mut self.events);
+        let mut events = Vec::new();
         let drained = upward.drain(&mut events, EVENTS);
         let mut flat: Vec<Bound<'py, PyAny>> = Vec::with_capacity(events.len() * 3);
-        for event in events.drain(..) {
-            self.convert(python, link, event, &mut flat)?;
+        for event in events {
+            let complete = flat.len();
+            if let Err(error) = self.convert(python, link, event, &mut flat) {
+                // One event that cannot be told must not take the others with it.
+                flat.truncate(complete);
+                error.write_unraisable(python, None);
+            }
         }
-        self.events = events;
+        let none = || python.None().into_bound(python);
         if upward.take_room() {
-            let none = python.None().into_bound(python);
-            push(python, &mut flat, Sort::Room, none.clone(), none)?;
+            push(python, &mut flat, Sort::Room, none(), none())?;
         }
         for (fields, answer) in link.desk.take_changes() {
-            let none = python.None().into_bound(python);
             let what = (fields, Py::new(python, answer)?).into_pyobject(python)?.into_any();
-            push(python, &mut flat, Sort::Reconfigure, none, what)?;
+            push(python, &mut flat, Sort::Reconfigure, none(), what)?;
         }
         if let Some(failure) = link.server.failure() {
-            let none = python.None().into_bound(python);
-            push(python, &mut flat, Sort::Failed, none, PyString::new(python, &failure).into_any())?;
+            push(python, &mut flat, Sort::Failed, none(), PyString::new(python, &failure).into_any())?;
         }
         Ok((PyList::new(python, flat)?, drained.more))
     }
 
-    /// The Python object of a connection, made now if there is none yet.
+    /// The Python object of a connection, if there is one.
     pub fn connection<'py>(&self, python: Python<'py>, id: ConnectionId) -> Option<Bound<'py, PyAny>> {
-        self.connections.get(&id).map(|connection| connection.bind(python).clone())
+        self.tables().connections.get(&id).map(|connection| connection.bind(python).clone())
     }
 
-    /// Remembers the Python object of a connection.
-    pub fn bind(&mut self, id: ConnectionId, connection: Py<PyAny>) {
-        self.connections.insert(id, connection);
+    /// Remembers the Python object of a connection; hands out the one that it replaces.
+    pub fn bind(&self, id: ConnectionId, connection: Py<PyAny>) -> Option<Py<PyAny>> {
+        self.tables().connections.insert(id, connection)
     }
 
     /// Forgets a request that was refused: it will neither open nor be withdrawn.
-    pub fn refused(&mut self, id: ConnectionId) -> Option<Py<Request>> {
-        self.arrivals.remove(&id)
+    pub fn refused(&self, id: ConnectionId) -> Option<Py<Request>> {
+        self.tables().arrivals.remove(&id)
     }
 
     /// Lets go of everything: the server has stopped.
-    pub fn clear(&mut self) -> (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>) {
-        self.events.clear();
-        (std::mem::take(&mut self.connections), std::mem::take(&mut self.arrivals))
+    pub fn clear(&self) -> Released {
+        let mut tables = self.tables();
+        (std::mem::take(&mut tables.connections), std::mem::take(&mut tables.arrivals))
     }
 
     fn convert<'py>(
-        &mut self,
+        &self,
         python: Python<'py>,
         link: &Arc<Link>,
         event: Event,
@@ -153,7 +161,8 @@ impl Bridge {
                 let asks = arrival.asks;
                 let request = Request { arrival: *arrival, bearer_cookie: self.bearer_cookie.clone() };
                 let request = Py::new(python, request)?;
-                self.arrivals.insert(id, request.clone_ref(python));
+                let before = self.tables().arrivals.insert(id, request.clone_ref(python));
+                drop(before);
                 if asks {
                     push(
                         python,
@@ -166,13 +175,14 @@ impl Bridge {
                 Ok(())
             }
             Event::Withdrawn { connection, known } => {
-                self.arrivals.remove(&connection);
+                let forgotten = self.tables().arrivals.remove(&connection);
+                drop(forgotten);
                 let ticket = Py::new(python, Ticket { _known: known })?.into_bound(python).into_any();
                 push(python, flat, Sort::Withdrawn, name(python, connection), ticket)
             }
             Event::Opened(opened) => {
                 let id = opened.connection;
-                let request = self.arrivals.remove(&id);
+                let request = self.tables().arrivals.remove(&id);
                 let Some(gauge) = opened.gauge else {
                     let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
                     return push(python, flat, Sort::Opened, name(python, id), what);
@@ -180,7 +190,8 @@ impl Bridge {
                 let handle = Py::new(python, ConnectionHandle { id, gauge, link: Arc::clone(link) })?;
                 let user = opened.user.as_deref();
                 let connection = self.factory.call1(python, (handle, request, opened.subprotocol, user))?;
-                self.connections.insert(id, connection.clone_ref(python));
+                let before = self.bind(id, connection.clone_ref(python));
+                drop(before);
                 let route = opened.route.into_pyobject(python)?.into_any();
                 push(python, flat, Sort::Opened, connection.into_bound(python), route)
             }
@@ -193,13 +204,17 @@ impl Bridge {
     }
 
     fn closed<'py>(
-        &mut self,
+        &self,
         python: Python<'py>,
         closed: Closed,
         flat: &mut Vec<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
-        self.arrivals.remove(&closed.connection);
-        let target = match self.connections.remove(&closed.connection) {
+        let (request, connection) = {
+            let mut tables = self.tables();
+            (tables.arrivals.remove(&closed.connection), tables.connections.remove(&closed.connection))
+        };
+        drop(request);
+        let target = match connection {
             Some(connection) => connection.into_bound(python),
             None => name(python, closed.connection),
         };

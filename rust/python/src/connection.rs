@@ -8,6 +8,7 @@ use streamconductor_core::gauge::Gauge;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::lifecycle::Public;
 use streamconductor_core::shard::command::Command;
+use streamconductor_core::shard::event::Event;
 
 use crate::convert::{Payload, check_channel};
 use crate::error;
@@ -107,7 +108,7 @@ impl ConnectionHandle {
     fn taken(&self, message: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_process(message.py())?;
         let bytes = Payload::of(message)?.bytes().len();
-        if self.gauge.taken(bytes, self.link.max_inbound()) {
+        if self.gauge.taken(Gauge::cost(bytes), self.link.max_inbound()) {
             self.link.tell(self.id.shard(), Command::Resume { connection: self.id });
         }
         Ok(())
@@ -137,7 +138,7 @@ impl ConnectionHandle {
         let command = Command::Subscribe { connection: self.id, channel: Arc::clone(&channel), first };
         self.link.send(python, home, command).map_err(|full| {
             channel.leave();
-            let _ = self.gauge.settled(size, 0);
+            self.take_back(size);
             error::overloaded(python, full)
         })
     }
@@ -193,9 +194,18 @@ impl ConnectionHandle {
         self.gauge.sent(size);
         let command = Command::Send { connection: self.id, frame: payload.frame(), awaited };
         self.link.send(python, self.id.shard(), command).map_err(|full| {
-            let _ = self.gauge.settled(size, 0);
+            self.take_back(size);
             error::overloaded(python, full)
         })
+    }
+
+    /// The mailbox refused what was counted already. If the shard has meanwhile written down to low water, it saw
+    /// these bytes and woke nobody: then the wake is ours.
+    fn take_back(&self, size: usize) {
+        if self.gauge.settled(size, self.link.low_water()) {
+            let event = Event::Writable { connection: self.id };
+            self.link.server.foundations().upward.append(&mut vec![event]);
+        }
     }
 }
 

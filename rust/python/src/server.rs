@@ -38,7 +38,7 @@ use crate::view::View;
 #[pyclass(frozen, module = "streamconductor._core")]
 pub struct Server {
     link: Mutex<Option<Arc<Link>>>,
-    bridge: Mutex<Bridge>,
+    bridge: Bridge,
     readiness: Arc<Readiness>,
     doorbell: Arc<Doorbell>,
     admin: Mutex<Option<Admin>>,
@@ -97,7 +97,7 @@ impl Server {
         link.adopt(&limits);
         Ok(Self {
             link: Mutex::new(Some(link)),
-            bridge: Mutex::new(Bridge::new(factory, bearer_cookie)),
+            bridge: Bridge::new(factory, bearer_cookie),
             readiness,
             doorbell,
             admin: Mutex::new(None),
@@ -121,7 +121,7 @@ impl Server {
     fn drain<'py>(&self, python: Python<'py>) -> PyResult<(Bound<'py, PyList>, bool)> {
         let link = self.link(python)?;
         link.schedule_is_set();
-        lock(&self.bridge).drain(python, &link)
+        self.bridge.drain(python, &link)
     }
 
     /// Wakes the shards for what was sent since the last call. Belongs at the end of a turn of the loop.
@@ -187,7 +187,7 @@ impl Server {
             connection.shard(),
             Command::Refuse(Box::new(Refused { connection, status, reason, headers })),
         );
-        let forgotten = lock(&self.bridge).refused(connection);
+        let forgotten = self.bridge.refused(connection);
         drop(forgotten);
         Ok(())
     }
@@ -296,12 +296,13 @@ impl Server {
         let filter =
             Filter { user: user.map(Into::into), channel, path: path.map(Into::into), first_to_leave };
         let views = python.detach(|| link.server.list(&filter));
-        Ok(views.into_iter().map(View::from).collect())
+        let now = link.server.now();
+        Ok(views.iter().map(|view| View::at(now, view)).collect())
     }
 
     /// The Python object of an open connection that Python holds already.
     fn bound<'py>(&self, python: Python<'py>, id: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
-        Ok(lock(&self.bridge).connection(python, parse_id(id)?))
+        Ok(self.bridge.connection(python, parse_id(id)?))
     }
 
     /// Takes hold of a connection that Python does not hold yet: makes its handle.
@@ -316,7 +317,7 @@ impl Server {
 
     /// Remembers the Python object that was made for a handle.
     fn bind(&self, id: &str, connection: Py<PyAny>) -> PyResult<()> {
-        lock(&self.bridge).bind(parse_id(id)?, connection);
+        self.bridge.bind(parse_id(id)?, connection);
         Ok(())
     }
 
@@ -382,13 +383,14 @@ impl Server {
         stall_limit: Option<f64>,
     ) -> PyResult<()> {
         let link = self.link(python)?;
+        let tick = limits.tick();
         let limits = Arc::new(limits.limits(origins(origin_names))?);
         link.adopt(&limits);
         if let Some(admin) = &*lock(&self.admin) {
             admin.set_max_payload(limits.marks.max_buffered);
         }
         link.server.registry().set_fallback(Policy { overflow: limits.overflow, high_water: None });
-        link.server.reconfigure(&limits);
+        link.server.reconfigure(&limits, tick);
         self.readiness.set_stall_limit(stall_limit.map(Duration::from_secs_f64));
         Ok(())
     }
@@ -433,7 +435,7 @@ impl Server {
             link.is_none_or(|link| link.server.stop(patience))
         });
         // Python objects are dropped outside the lock: their finalizers may call back.
-        let released = lock(&self.bridge).clear();
+        let released = self.bridge.clear();
         drop(released);
         ended
     }

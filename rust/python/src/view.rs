@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use streamconductor_core::shard::view::ConnectionView;
+use streamconductor_core::time::Timestamp;
 
 /// An open connection, as its shard sees it; a dict in Python.
 #[derive(IntoPyObject)]
@@ -21,8 +22,9 @@ pub struct View {
     state: &'static str,
 }
 
-impl From<ConnectionView> for View {
-    fn from(view: ConnectionView) -> Self {
+impl View {
+    /// A view at one moment, the same for all that are compared.
+    pub fn at(now: Timestamp, view: &ConnectionView) -> Self {
         Self {
             id: view.connection.to_string(),
             user: view.user.as_deref().map(str::to_owned),
@@ -30,8 +32,8 @@ impl From<ConnectionView> for View {
             route: view.route,
             priority: view.priority,
             remote_address: view.address.map(|address| (address.ip().to_string(), address.port())),
-            connected_for: view.age.as_secs_f64(),
-            idle_for: view.idle.as_secs_f64(),
+            connected_for: now.since(view.accepted).as_secs_f64(),
+            idle_for: now.since(view.last_message).as_secs_f64(),
             buffered_amount: view.buffered,
             dropped: view.dropped,
             latency: view.latency.map(|latency| latency.as_secs_f64()),

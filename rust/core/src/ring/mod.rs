@@ -137,7 +137,8 @@ impl Ring {
         if self.is_conflating(chunk) {
             dropped += self.push_latest(chunk, now);
         } else {
-            self.append(Entry::publications(chunk, 0, chunk.messages(), now));
+            // Its age counts from the publication, not from when its turn came here.
+            self.append(Entry::publications(chunk, 0, chunk.messages(), chunk.at().min(now)));
             dropped += self.cross(chunk, now, marks);
         }
         if self.books.pending.bytes as usize > marks.max_buffered {

@@ -102,7 +102,10 @@ impl<W: Wire> Shard<W> {
     /// The socket ended by itself.
     pub(super) fn lost(&mut self, index: u32, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        if connection.state.is_open() {
+        let is_unanswered = !connection.reading.is_over
+            && connection.ending.as_deref().is_some_and(|ending| matches!(ending, Ending::Closed { .. }));
+        if connection.state.is_open() || is_unanswered {
+            // Whoever asked for a closing handshake must not take its absence for one (RFC 6455 §7.1.5).
             connection.ending = Some(Box::new(Ending::TransportLost));
         }
         self.abort_handshake(index);

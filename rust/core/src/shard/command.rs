@@ -1,6 +1,7 @@
 //! Receives nothing itself · names everything that can be asked of a shard, by the application and by other shards · owns that vocabulary.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -98,7 +99,12 @@ pub enum Command {
     /// Report what has been counted; called on the shard, as for `List`.
     Report(Box<dyn FnOnce(Stats) + Send>),
     /// Other limits from now on.
-    Reconfigure(Arc<Limits>),
+    Reconfigure {
+        /// All of them.
+        limits: Arc<Limits>,
+        /// The wheel's tick, which follows `ping_interval`.
+        tick: Duration,
+    },
     /// Close everything, spread over a time.
     Depart {
         /// When the last one is to be told.

@@ -9,6 +9,7 @@ use crate::config::Limits;
 use crate::shard::Shard;
 use crate::shard::admission::first_ping;
 use crate::shard::command::{Command, Filter, Forward};
+use crate::shard::event::{Closed, Event};
 use crate::shard::view::ConnectionView;
 use crate::time::Timestamp;
 use crate::wire::Wire;
@@ -38,7 +39,7 @@ impl<W: Wire> Shard<W> {
             Command::Unsubscribe { connection, channel } => self.unsubscribe(connection, channel, now),
             Command::Admit(admission) => self.admit(admission, now),
             Command::Refuse(refused) => self.refuse_admission(*refused, now),
-            Command::Broadcast(broadcast) => self.broadcast(&broadcast, now),
+            Command::Broadcast(broadcast) => self.broadcast(*broadcast, now),
             Command::Close { connection, ending } => {
                 if let Some(index) = self.places.find(connection) {
                     self.close(index, *ending, now);
@@ -52,9 +53,9 @@ impl<W: Wire> Shard<W> {
                     self.close(index, Ending::Disconnected { reason: reason.to_string() }, now);
                 }
             }
-            Command::Hold { connection, gauge } => self.hold(connection, gauge, now),
-            Command::List { filter, answer } => answer(self.list(&filter, now)),
-            Command::Reconfigure(limits) => self.reconfigure(limits, now),
+            Command::Hold { connection, gauge } => self.hold(connection, gauge),
+            Command::List { filter, answer } => answer(self.list(&filter)),
+            Command::Reconfigure { limits, tick } => self.reconfigure(limits, tick, now),
             Command::Depart { until } => self.depart(until, now),
             Command::Abandon => self.abandon(now),
             Command::Reclaim => self.reclaim(now),
@@ -85,26 +86,33 @@ impl<W: Wire> Shard<W> {
     }
 
     /// The application takes hold of a connection that it did not know so far.
-    fn hold(&mut self, id: crate::id::ConnectionId, gauge: Arc<crate::gauge::Gauge>, now: Timestamp) {
-        let known = self.take_known();
-        let Some(connection) = self.places.find(id).and_then(|index| self.places.get_mut(index)) else {
+    fn hold(&mut self, id: crate::id::ConnectionId, gauge: Arc<crate::gauge::Gauge>) {
+        let open = self.places.find(id).filter(|index| self.is_open(*index));
+        let Some(connection) = open.and_then(|index| self.places.get_mut(index)) else {
+            // It ended on the way here. The application holds it by now and must be told, or it would hold it
+            // for ever.
             gauge.set_state(crate::lifecycle::Public::Closed);
-            return;
+            return self.events.push(Event::Closed(Box::new(Closed::unseen(id))));
         };
-        let _ = now;
         gauge.sent(connection.ring.pending().bytes as usize);
         gauge.set_state(connection.state.public());
         connection.gauge = Some(gauge);
         if connection.known.is_none() {
-            connection.known = known;
+            // There is no more than one for each connection that lives, so it needs no bound of its own.
+            connection.known = self.shared.known.take(usize::MAX);
         }
     }
 
-    fn reconfigure(&mut self, limits: Arc<Limits>, now: Timestamp) {
+    fn reconfigure(&mut self, limits: Arc<Limits>, tick: std::time::Duration, now: Timestamp) {
         let reorders = limits.eviction != self.limits.eviction;
         let before = self.limits.ping_interval;
         self.codec_limits = (&*limits).into();
         self.limits = limits;
+        if tick != self.tick {
+            // A shorter ping_interval needs a finer wheel; everybody is armed anew below.
+            self.tick = tick;
+            self.wheel = crate::wheel::Wheel::new(tick);
+        }
         if reorders {
             self.reorder();
         }
@@ -122,10 +130,10 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    fn list(&mut self, filter: &Filter, now: Timestamp) -> Vec<ConnectionView> {
+    fn list(&mut self, filter: &Filter) -> Vec<ConnectionView> {
         if let Some(count) = filter.first_to_leave {
             let first = self.first_here(count);
-            return self.views(first.into_iter(), &Filter::default(), now);
+            return self.views(first.into_iter(), &Filter::default());
         }
         // The narrowest index leads; the others are compared.
         let indices: Vec<u32> = match (&filter.user, filter.channel, &filter.path) {
@@ -134,15 +142,10 @@ impl<W: Wire> Shard<W> {
             (_, _, Some(path)) => self.by_path.get(path).into_iter().flat_map(Members::iter).collect(),
             _ => self.places.iter().map(|connection| connection.id.index()).collect(),
         };
-        self.views(indices.into_iter(), filter, now)
+        self.views(indices.into_iter(), filter)
     }
 
-    fn views(
-        &self,
-        indices: impl Iterator<Item = u32>,
-        filter: &Filter,
-        now: Timestamp,
-    ) -> Vec<ConnectionView> {
+    fn views(&self, indices: impl Iterator<Item = u32>, filter: &Filter) -> Vec<ConnectionView> {
         indices
             .filter_map(|index| self.places.get(index))
             .filter(|connection| connection.state.is_open())
@@ -161,8 +164,8 @@ impl<W: Wire> Shard<W> {
                     route: identity.route,
                     priority: identity.priority,
                     address: connection.peer.address,
-                    age: now.since(connection.clocks.accepted),
-                    idle: now.since(connection.clocks.last_message),
+                    accepted: connection.clocks.accepted,
+                    last_message: connection.clocks.last_message,
                     buffered: connection.ring.pending().bytes as usize,
                     dropped: connection.ring.totals().dropped.messages,
                     latency: connection.heartbeat.latency,

@@ -16,6 +16,7 @@ use crate::wire::Wire;
 impl<W: Wire> Shard<W> {
     /// Looks at everything that is due. Call it when [`Shard::next_tick`] says so, and after pauses.
     pub fn tick(&mut self, now: Timestamp) {
+        self.ticked_at = now;
         let mut due = std::mem::take(&mut self.due);
         self.wheel.advance(now, &mut due);
         for index in due.drain(..) {

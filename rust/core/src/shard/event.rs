@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::close::{By, CloseCode};
+use crate::close::{By, CloseCode, Ending};
 use crate::codec::Kind;
 use crate::gauge::Gauge;
 use crate::handshake::{Parameters, Request};
@@ -121,4 +121,24 @@ pub struct Closed {
     pub dropped: u64,
     /// Dropped when the application has finished with it; `None` when it never knew it.
     pub known: Option<Known>,
+}
+
+impl Closed {
+    /// The ending of a connection that ended before the application could take hold of it: nothing is known of it
+    /// any more.
+    pub fn unseen(connection: ConnectionId) -> Self {
+        let ending = Ending::TransportLost;
+        Self {
+            connection,
+            code: ending.code(),
+            reason: ending.reason(),
+            ending: ending.name(),
+            by: ending.by(),
+            duration: Duration::ZERO,
+            received: (0, 0),
+            sent: (0, 0),
+            dropped: 0,
+            known: None,
+        }
+    }
 }

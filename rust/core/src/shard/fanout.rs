@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::channel::{Channel, Members};
 use crate::codec::{Kind, encode_message};
 use crate::config::Overflow;
+use crate::id::ConnectionId;
 use crate::ledger::Owner;
 use crate::ring::{Chunk, ChunkBuilder};
 use crate::shard::Shard;
@@ -22,18 +23,34 @@ const WRITES: usize = 256;
 /// Looks at the clock once per so many connections.
 const STRIDE: usize = 32;
 
-/// A chunk on its way to a channel's subscribers here.
+/// Pushes that may be owed before the shard counts as behind: two turns' worth.
+const BEHIND: usize = 2 * PUSHES;
+
+/// A chunk on its way to those who are to get it.
 pub(super) struct FanOut {
     chunk: Arc<Chunk>,
+    to: Recipients,
     next: usize,
     end: usize,
+}
+
+/// Who is to get a chunk.
+enum Recipients {
+    /// The subscribers of its channel, by place.
+    Subscribers,
+    /// Every connection of the shard, by index, but these, which are sorted.
+    Everyone { exclude: Box<[ConnectionId]> },
+    /// These.
+    These(Box<[ConnectionId]>),
 }
 
 impl FanOut {
     /// The chunk, if it is of this channel and a subscriber at `place` is still to get it.
     pub(super) fn owes(&self, channel: u64, place: usize) -> Option<Arc<Chunk>> {
-        (self.chunk.channel() == channel && (self.next..self.end).contains(&place))
-            .then(|| Arc::clone(&self.chunk))
+        let is_owed = matches!(self.to, Recipients::Subscribers)
+            && self.chunk.channel() == channel
+            && (self.next..self.end).contains(&place);
+        is_owed.then(|| Arc::clone(&self.chunk))
     }
 }
 
@@ -78,8 +95,19 @@ impl<W: Wire> Shard<W> {
     pub(super) fn fan_out(&mut self, chunk: Arc<Chunk>) {
         if let Some(members) = self.members.get_mut(&chunk.channel()) {
             let end = members.begin();
-            self.fan_outs.push_back(FanOut { chunk, next: 0, end });
+            self.start_fan_out(FanOut { chunk, to: Recipients::Subscribers, next: 0, end });
         }
+    }
+
+    fn start_fan_out(&mut self, fan_out: FanOut) {
+        self.owed += fan_out.end;
+        self.fan_outs.push_back(fan_out);
+    }
+
+    /// Whether more is to be told than two turns can: nothing further should be published until less is. What
+    /// waits here no policy sees, so it must stay short.
+    pub fn is_behind(&self) -> bool {
+        self.owed > BEHIND
     }
 
     /// Does what is waiting, within the bounds of a turn; `in_time` is asked now and then whether the turn
@@ -107,12 +135,12 @@ impl<W: Wire> Shard<W> {
     fn push_fan_outs(&mut self, now: Timestamp, in_time: &mut dyn FnMut() -> bool) {
         let mut pushes = 0;
         while let Some(mut fan_out) = self.fan_outs.pop_front() {
-            let id = fan_out.chunk.channel();
             while fan_out.next < fan_out.end && pushes < PUSHES {
-                let subscriber = self.members.get(&id).and_then(|members| members.at(fan_out.next));
+                let recipient = self.recipient(&fan_out);
                 fan_out.next += 1;
+                self.owed -= 1;
                 pushes += 1;
-                if let Some(index) = subscriber {
+                if let Some(index) = recipient {
                     self.push_chunk(index, &fan_out.chunk, now);
                 }
                 if pushes % (STRIDE * 8) == 0 && !in_time() {
@@ -123,7 +151,21 @@ impl<W: Wire> Shard<W> {
                 self.fan_outs.push_front(fan_out);
                 return;
             }
-            self.finish_fan_out(id);
+            if matches!(fan_out.to, Recipients::Subscribers) {
+                self.finish_fan_out(fan_out.chunk.channel());
+            }
+        }
+    }
+
+    /// The connection whose turn it is in a fan-out, if it is there and meant.
+    fn recipient(&self, fan_out: &FanOut) -> Option<u32> {
+        match &fan_out.to {
+            Recipients::Subscribers => self.members.get(&fan_out.chunk.channel())?.at(fan_out.next),
+            Recipients::Everyone { exclude } => {
+                let connection = self.places.get(fan_out.next as u32)?;
+                exclude.binary_search(&connection.id).is_err().then(|| connection.id.index())
+            }
+            Recipients::These(ids) => self.places.find(*ids.get(fan_out.next)?),
         }
     }
 
@@ -144,7 +186,7 @@ impl<W: Wire> Shard<W> {
     }
 
     /// One message to many, under the server's own overflow policy.
-    pub(super) fn broadcast(&mut self, broadcast: &Broadcast, now: Timestamp) {
+    pub(super) fn broadcast(&mut self, broadcast: Broadcast, now: Timestamp) {
         let mut builder = ChunkBuilder::new();
         builder.push_with(0, |bytes| encode_message(bytes, broadcast.kind, &broadcast.payload));
         let charge = self.shared.ledger.charge(Owner::Chunks, builder.real_bytes());
@@ -154,18 +196,28 @@ impl<W: Wire> Shard<W> {
             other => other,
         };
         let chunk = builder.seal(0, overflow, None, now, Some(Box::new(charge)));
-        let to: Vec<u32> = match &broadcast.to {
-            Audience::Everyone => self.places.iter().map(|connection| connection.id.index()).collect(),
-            Audience::User(user) => self.by_user.get(user).into_iter().flat_map(Members::iter).collect(),
-            Audience::These(ids) => ids.iter().filter_map(|id| self.places.find(*id)).collect(),
-        };
-        for index in to {
-            let is_meant =
-                self.places.get(index).is_some_and(|connection| !broadcast.exclude.contains(&connection.id));
-            if is_meant {
-                self.push_chunk(index, &chunk, now);
+        let mut exclude = broadcast.exclude;
+        exclude.sort_unstable();
+        let is_meant = |id: &ConnectionId| exclude.binary_search(id).is_err();
+        let (to, end) = match broadcast.to {
+            Audience::Everyone => (
+                Recipients::Everyone { exclude: exclude.into_boxed_slice() },
+                self.places.capacity() as usize,
+            ),
+            Audience::User(user) => {
+                let all = self.by_user.get(&user).into_iter().flat_map(Members::iter);
+                let ids = all.filter_map(|index| self.places.get(index)).map(|connection| connection.id);
+                let ids: Box<[_]> = ids.filter(is_meant).collect();
+                let end = ids.len();
+                (Recipients::These(ids), end)
             }
-        }
+            Audience::These(ids) => {
+                let ids: Box<[_]> = ids.into_iter().filter(is_meant).collect();
+                let end = ids.len();
+                (Recipients::These(ids), end)
+            }
+        };
+        self.start_fan_out(FanOut { chunk, to, next: 0, end });
     }
 
     /// A message that found its connection closed: accepted and discarded in one.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::close::{CloseCode, Ending};
 use crate::codec::{Control, Item, Kind, Payload, control_frame};
+use crate::gauge::Gauge;
 use crate::ledger::Owner;
 use crate::shard::Shard;
 use crate::shard::connection::Connection;
@@ -128,7 +129,7 @@ impl<W: Wire> Shard<W> {
         connection.traffic.bytes_in += payload.len() as u64;
         self.stats.received.add(1, payload.len() as u64);
         if let Some(gauge) = &connection.gauge
-            && gauge.arrived(payload.len(), self.limits.max_inbound)
+            && gauge.arrived(Gauge::cost(payload.len()), self.limits.max_inbound)
         {
             connection.reading.inbound_full = true;
         }

@@ -86,6 +86,8 @@ pub struct Shard<W: Wire> {
     /// Subscribers here, by channel.
     members: ById<Members>,
     fan_outs: VecDeque<FanOut>,
+    /// Pushes that the fan-outs still owe.
+    owed: usize,
     /// Connections with something to write and a socket that may take it.
     dirty: VecDeque<u32>,
     /// Connections whose pending bytes outlived a write; by id, as a place may be given away meanwhile.
@@ -105,6 +107,7 @@ pub struct Shard<W: Wire> {
     /// While set, no socket is read (the ledger is at 90 %), and nobody is judged for silence.
     reads_paused: bool,
     reads_resumed_at: Timestamp,
+    ticked_at: Timestamp,
     events: Vec<Event>,
     forwards: Vec<(usize, Forward)>,
     stats: Stats,
@@ -136,6 +139,7 @@ impl<W: Wire> Shard<W> {
             unsealed: Vec::new(),
             members: ById::default(),
             fan_outs: VecDeque::new(),
+            owed: 0,
             dirty: VecDeque::new(),
             backlogged: Vec::new(),
             by_user: HashMap::new(),
@@ -147,6 +151,7 @@ impl<W: Wire> Shard<W> {
             refused_origins: Vec::new(),
             reads_paused: false,
             reads_resumed_at: Timestamp::ZERO,
+            ticked_at: Timestamp::ZERO,
             events: Vec::new(),
             forwards: Vec::new(),
             stats: Stats::default(),
@@ -184,6 +189,11 @@ impl<W: Wire> Shard<W> {
         }
     }
 
+    /// Whether bytes from this socket may become messages for the application, which can be held back.
+    pub fn delivers(&self, index: u32) -> bool {
+        self.places.get(index).is_some_and(|connection| connection.state.is_open())
+    }
+
     /// The peer ended its direction, or the socket failed.
     pub fn ended(&mut self, index: u32, now: Timestamp) {
         self.lost(index, now);
@@ -218,7 +228,8 @@ impl<W: Wire> Shard<W> {
     /// When `tick` must be called at the latest; `None` while no deadline is armed.
     pub fn next_tick(&self, now: Timestamp) -> Option<Timestamp> {
         if self.departures.is_some() || self.reads_paused || self.pool_is_over() {
-            return Some(now + self.tick);
+            // From the last one, not from now: turns that come more often must not put it off for ever.
+            return Some((self.ticked_at + self.tick).max(now));
         }
         self.wheel.next_tick(now)
     }

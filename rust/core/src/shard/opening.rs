@@ -60,9 +60,8 @@ impl<W: Wire> Shard<W> {
         }
         let Some(connection) = self.places.get_mut(index) else { return };
         let limit = self.limits.max_connections_per_address;
-        if limit.is_some()
-            && let Some(count) = connection.peer.count.clone()
-        {
+        // Counted even where there is no limit: one may be set later, and then it is about all who are there.
+        if let Some(count) = connection.peer.count.clone() {
             let Some(place) = count.take(limit) else {
                 let reason = "too many connections from this address (max_connections_per_address)";
                 let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
@@ -208,6 +207,13 @@ impl<W: Wire> Shard<W> {
             self.headless.pop_front();
         }
         None
+    }
+
+    /// When the oldest lingering socket began to linger.
+    pub fn oldest_lingering_at(&mut self) -> Option<Timestamp> {
+        self.forget_lingered();
+        let index = self.lingering.front()?.index();
+        self.places.get(index).map(|connection| connection.clocks.closing)
     }
 
     /// When the oldest socket without a complete head was accepted.

@@ -69,4 +69,9 @@ impl Places {
     pub fn len(&self) -> usize {
         self.live
     }
+
+    /// How far indices go.
+    pub fn capacity(&self) -> u32 {
+        self.table.len() as u32
+    }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::id::ConnectionId;
 use crate::lifecycle::State;
+use crate::time::Timestamp;
 
 /// A connection as it stood when somebody asked.
 #[derive(Clone, Debug)]
@@ -24,10 +25,11 @@ pub struct ConnectionView {
     pub priority: i64,
     /// The peer; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
-    /// Since accept.
-    pub age: Duration,
-    /// Since the last application message either way.
-    pub idle: Duration,
+    /// When it was accepted. A point in time and not an age: shards answer at different moments, and ages of two
+    /// of them could not be compared.
+    pub accepted: Timestamp,
+    /// When the last application message passed, either way.
+    pub last_message: Timestamp,
     /// Bytes pending.
     pub buffered: usize,
     /// Messages dropped by policy.

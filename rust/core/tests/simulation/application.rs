@@ -15,7 +15,7 @@ use streamconductor_core::shard::event::{Closed, Event};
 use streamconductor_core::shard::view::ConnectionView;
 use streamconductor_core::stats::Stats;
 
-use super::{Client, Server, server_frame, upgrade};
+use super::{Client, Server, TICK, server_frame, upgrade};
 
 impl Server {
     /// A socket that asks to be upgraded.
@@ -161,7 +161,7 @@ impl Server {
         self.ledger.set_budget(limits.memory_budget);
         let limits = Arc::new(limits);
         for shard in 0..self.shards.len() {
-            self.command(shard, Command::Reconfigure(Arc::clone(&limits)));
+            self.command(shard, Command::Reconfigure { limits: Arc::clone(&limits), tick: TICK });
         }
     }
 }

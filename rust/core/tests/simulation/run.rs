@@ -27,7 +27,7 @@ fn setup(random: &mut Random) -> Setup {
     limits.overflow = [Overflow::Disconnect, Overflow::DropOldest, Overflow::DropNewest, Overflow::Conflate]
         [random.below(4)];
     limits.marks = Marks { high_water: 600, low_water: 100, max_buffered: 2_000 };
-    limits.max_inbound = 200;
+    limits.max_inbound = 200 + 3 * 64;
     limits.max_message_size = 500;
     limits.max_frame_rate = random.one_in(3).then_some(20);
     limits.max_control_rate = Some(10);
@@ -242,7 +242,7 @@ impl Run {
                 (limits.max_connections, limits.eviction) = (max_connections, order);
                 let limits = Arc::new(limits);
                 for shard in 0..self.world.server.shards.len() {
-                    self.command(shard, Command::Reconfigure(Arc::clone(&limits)));
+                    self.command(shard, Command::Reconfigure { limits: Arc::clone(&limits), tick: TICK });
                 }
             }
             4 if self.below(8) == 0 => {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::close::{CloseCode, Ending};
 use streamconductor_core::codec::Kind;
+use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Refused};
 
@@ -154,7 +155,7 @@ impl Run {
             let Some((connection, bytes)) = self.world.inbox.pop_front() else { return };
             let gauge = self.world.peers.iter().find(|peer| peer.client.id == connection);
             let Some(gauge) = gauge.and_then(|peer| peer.gauge.as_ref()) else { continue };
-            if gauge.taken(bytes, self.world.server.shards[0].limits().max_inbound) {
+            if gauge.taken(Gauge::cost(bytes), self.world.server.shards[0].limits().max_inbound) {
                 self.command(connection.shard(), Command::Resume { connection });
             }
         }
