@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 from pathlib import Path
 
+import streamconductor as sc
+
 from .app import run
 from .slow import MAX_READERS
 
@@ -35,10 +37,20 @@ def main() -> None:
         "--ping-interval", type=float, default=10.0, metavar="SECONDS", help="heartbeat (default: 10)"
     )
     arguments = parser.parse_args()
+    if not 0 <= arguments.slow <= MAX_READERS:
+        parser.error(f"--slow {arguments.slow}: 0 to {MAX_READERS} readers")
+    if not 0 <= arguments.port <= 65_535:
+        parser.error(f"--port {arguments.port}: 0 to 65535")
+    for path in arguments.file:
+        if path.is_dir():
+            parser.error(f"--file {path}: a directory; name a file")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(
-            run(arguments.host, arguments.port, arguments.file, arguments.slow, arguments.ping_interval)
-        )
+        try:
+            asyncio.run(
+                run(arguments.host, arguments.port, arguments.file, arguments.slow, arguments.ping_interval)
+            )
+        except sc.BindError as error:
+            parser.exit(1, f"{error.strerror}: {error.filename}; choose another port (make serve PORT=…)\n")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -152,4 +153,6 @@ async def report(stalling: Stalling) -> None:
 
 
 if __name__ == "__main__":
+    # Ctrl-C in a terminal reaches the whole group; the demo ends this process by closing its input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .encoder import encode
-from .feed import Feed, Source
 from .errors import NotRunning
+from .feed import Feed, Source
 from .foundation import Foundation
 
 if TYPE_CHECKING:

@@ -121,6 +121,7 @@ class Registration:
             RuntimeError: the server runs already.
             ValueError: at start, a pattern that cannot be a path.
         """
+        _check_path("route", path)
 
         def register(handler: HandlerT) -> HandlerT:
             if not inspect.iscoroutinefunction(_innermost(handler)):
@@ -146,6 +147,7 @@ class Registration:
 
         Arguments and errors are those of `route`; an ``async def`` is refused, for nobody would await it.
         """
+        _check_path("on_message", path)
 
         def register(callback: CallbackT) -> CallbackT:
             if inspect.iscoroutinefunction(_innermost(callback)):
@@ -171,6 +173,7 @@ class Registration:
 
         Arguments are those of `route`.
         """
+        _check_path("push", path)
         self._add_route(path, None, None, subprotocols, origins, heartbeat_message)
 
     def on_connect(self, function: OnConnectT) -> OnConnectT:
@@ -219,6 +222,7 @@ class Registration:
             required: whether a failed or stale verdict turns `/readyz` red.
         """
         self._must_not_run("on_health")
+        _check_path("on_health", name, example="database")
 
         def register(check: HealthCheckT) -> HealthCheckT:
             self._health_checks.append((name, check, interval, timeout, required))
@@ -297,3 +301,9 @@ def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
         function = function.func
     is_plain = inspect.isfunction(function) or inspect.ismethod(function) or not callable(function)
     return function if is_plain else type(function).__call__
+
+
+def _check_path(call: str, path: object, example: str = "/…") -> None:
+    """The decorator was used without parentheses, or with something that is no text."""
+    if not isinstance(path, str):
+        raise TypeError(f"{call} needs a str, not {type(path).__name__}; write @server.{call}({example!r})")

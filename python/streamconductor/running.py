@@ -34,6 +34,11 @@ def run(server: Server, *, uvloop: bool | None = None) -> None:
         BindError: an address cannot be listened on.
         RuntimeError: this is not the main thread, a loop runs already, or uvloop is wanted and not installed.
     """
+    from .server import Server
+
+    given: object = server
+    if not isinstance(given, Server):
+        raise TypeError(f"run takes a Server, not {given!r}")
     serve_until_stopped(server, uvloop=uvloop)
 
 

@@ -40,6 +40,10 @@ class Server(Operation):
     """
 
     def __init__(self, config: Config | None = None, pool_policy: PoolPolicy | None = None) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise TypeError(
+                f"Server takes a Config, not {type(config).__name__}; write Server(Config(port=8000))"
+            )
         super().__init__(config or Config())
         self._pool_policy = pool_policy
         self._failure: str | None = None
@@ -94,6 +98,12 @@ class Server(Operation):
             raise
         for warning in self.config.warnings():
             logger.warning("%s", warning)
+        logger.info("serving on %s", self._where())
+
+    def _where(self) -> str:
+        if self.config.unix_socket is not None:
+            return str(self.config.unix_socket)
+        return ", ".join(f"{host}:{port}" for host, port in self._running("start").addresses)
 
     def _health(self) -> HealthChecks:
         checks = HealthChecks(self.config.health_interval, self.config.health_timeout, self._record_verdict)

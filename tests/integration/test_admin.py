@@ -13,14 +13,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-import streamconductor as sc
 from websockets.asyncio.client import connect
 
+import streamconductor as sc
 from tests.support.raw import head
 
-SCHEMA = json.loads(
-    (Path(sc.__file__).parent / "schema" / "status.schema.json").read_text(encoding="utf-8")
-)
+SCHEMA = json.loads((Path(sc.__file__).parent / "schema" / "status.schema.json").read_text(encoding="utf-8"))
 
 
 def ask(server: sc.Server, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
@@ -49,14 +47,13 @@ def gateway(**settings: Any) -> sc.Server:
 
 
 async def test_what_is_posted_reaches_subscribers_as_text_or_binary() -> None:
-    async with gateway() as server:
-        async with connect(f"ws://127.0.0.1:{server.port}/channels/news") as client:
-            posted = await asked(server, "/channels/news", b"hello", **{"Content-Type": "text/plain"})
-            assert posted == (202, b'{"subscribers":1}\n')
-            assert await client.recv() == "hello"
-            await asked(server, "/channels/news", b"\x00\xff", **{"Content-Type": "application/octet-stream"})
-            assert await client.recv() == b"\x00\xff"
-            assert (await asked(server, "/channels/other", b"x"))[1] == b'{"subscribers":0}\n'
+    async with gateway() as server, connect(f"ws://127.0.0.1:{server.port}/channels/news") as client:
+        posted = await asked(server, "/channels/news", b"hello", **{"Content-Type": "text/plain"})
+        assert posted == (202, b'{"subscribers":1}\n')
+        assert await client.recv() == "hello"
+        await asked(server, "/channels/news", b"\x00\xff", **{"Content-Type": "application/octet-stream"})
+        assert await client.recv() == b"\x00\xff"
+        assert (await asked(server, "/channels/other", b"x"))[1] == b'{"subscribers":0}\n'
 
 
 async def test_the_status_fits_its_schema_whatever_happens() -> None:

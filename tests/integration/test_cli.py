@@ -126,8 +126,8 @@ def test_json_logs(tmp_path: Path) -> None:
         [address] = serving["listening"]
         secrets = {"Authorization": "Bearer s3cret-token", "Cookie": "session=s3cret-cookie"}
         with connect(f"{address}/raise?key=s3cret-query", additional_headers=secrets) as client:
+            client.send("s3cret-payload")
             with pytest.raises(ConnectionClosed):
-                client.send("s3cret-payload")
                 client.recv(timeout=5)
         running.line("on purpose")
         running.send(signal.SIGTERM)

@@ -6,8 +6,8 @@ import asyncio
 import socket
 
 import pytest
-import streamconductor as sc
 
+import streamconductor as sc
 from tests.support.raw import head
 
 SUBSCRIBERS = 1_000

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import streamconductor as sc
 from websockets.asyncio.client import connect
+
+import streamconductor as sc
 
 ROUNDS = 100
 

@@ -60,11 +60,19 @@ async def test_publish_returns_the_subscribers_known_at_the_call() -> None:
 
 async def test_what_is_published_before_a_subscription_does_not_come_and_what_follows_does() -> None:
     server = server_with(threads=3)
+    channels = [f"channel {number}" for number in range(100)]
+
+    @server.route("/always")
+    async def always(connection: sc.Connection[None]) -> None:
+        # So that what is published goes to a shard, whoever else is there.
+        for channel in channels:
+            connection.subscribe(channel)
+        async for _ in connection:
+            pass
 
     @server.route("/")
     async def late(connection: sc.Connection[None]) -> None:
-        for number in range(200):
-            channel = f"channel {number}"
+        for number, channel in enumerate(channels):
             server.publish_nowait(channel, "before")
             connection.subscribe(channel)
             # The same thread: the subscription precedes it.
@@ -74,14 +82,20 @@ async def test_what_is_published_before_a_subscription_does_not_come_and_what_fo
         async for _ in connection:
             pass
 
-    async with server, client(server) as peer, client(server) as other:
-        for one in (peer, other):
-            # Between channels there is no order; of each there is exactly the one message.
-            received = [await one.recv() for _ in range(200)]
-            assert sorted(received, key=int) == [str(number) for number in range(200)]
-        for connection in server.connections():
-            await connection.send("and nothing else")
-        assert [await peer.recv(), await other.recv()] == ["and nothing else"] * 2
+    async with server, client(server, "/always") as witness:
+        await until(lambda: server.publish_nowait(channels[-1], "begin") == 1)
+        while await witness.recv() != "begin":
+            pass
+        for _ in range(5):
+            async with client(server) as peer:
+                # Between channels there is no order; of each there is exactly the one message.
+                received = [str(await peer.recv()) for _ in channels]
+                assert sorted(received, key=int) == [str(number) for number in range(100)]
+                for connection in server.connections(path="/"):
+                    await connection.send("and nothing else")
+                assert await peer.recv() == "and nothing else"
+                witnessed = [await witness.recv() for _ in range(300)]
+                assert witnessed.count("before") == witnessed.count("after") == 100
 
 
 async def test_first_precedes_every_publication() -> None:
@@ -217,12 +231,16 @@ async def test_a_connection_has_one_object_whenever_it_is_looked_for() -> None:
     found: dict[str, object] = {}
 
     @server.route("/")
-    async def once(connection: sc.Connection[None]) -> None:
+    async def idle(connection: sc.Connection[None]) -> None:
         handled[connection.id] = connection
+        async for _ in connection:
+            pass
 
     def knock() -> None:
-        for _ in range(100):
-            peer_of(server).close()
+        for _ in range(10):
+            peers = [peer_of(server) for _ in range(10)]
+            for peer in peers:
+                peer.close()
 
     async with server:
         knocking = [asyncio.create_task(asyncio.to_thread(knock)) for _ in range(3)]

@@ -252,7 +252,7 @@ async def test_a_cancelled_shutdown_still_stops() -> None:
     server.route("/")(waiting)
     await server.start()
     with await asyncio.to_thread(connect, f"ws://127.0.0.1:{server.port}/") as client:
-        stopping = asyncio.create_task(server.shutdown(60))
+        stopping = asyncio.create_task(server.shutdown(2))
         with pytest.raises(ConnectionClosed):
             await asyncio.to_thread(client.recv, 5)
         stopping.cancel()
