@@ -40,6 +40,7 @@ def test_while_python_is_stalled(how: str) -> None:
                 trigger.upgrade("/stall")
                 trigger.send(text("now"))
                 server.line("stalls")
+                peers.send(signal.SIGUSR1)
                 probes = []
                 end = time.monotonic() + SECONDS - 0.5
                 while time.monotonic() < end:
@@ -50,8 +51,9 @@ def test_while_python_is_stalled(how: str) -> None:
             peers.send(signal.SIGTERM)
             report = json.loads(peers.line(r"report (.*)")[1])
         assert report["outcomes"] == ["all"], report
-        assert report["pings"] >= SECONDS, report
+        # None of the first second is counted, nor perhaps the last.
+        assert report["pings"] >= SECONDS - 2, report
         assert report["off_schedule"] < 0.25, report
-        assert report["held_back"] > SECONDS / 2, "every peer was paused"
+        assert report["held_back"] > SECONDS / 4, "every peer was paused"
         assert max(probes) < 0.1, f"of {len(probes)} probes"
         server.send(signal.SIGKILL)

@@ -1,10 +1,12 @@
 """Receives a port and a number of peers · hands out a report of what they saw · owns peers that send until they are
-held back, and note when they are pinged. Run with ``python -m``; SIGTERM ends the sending.
+held back, and note when they are pinged. Run with ``python -m``; SIGUSR1 says that the server stalls, SIGTERM that it
+goes on, which ends the sending.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import signal
 import socket
@@ -21,15 +23,14 @@ class Peer:
 
     def __init__(self, over: asyncio.Event) -> None:
         self.over = over
+        self.loop = asyncio.get_running_loop()
         self.sent = 0
         self.pings: list[float] = []
         self.held_back = 0.0
         self.outcome = ""
         self.is_sending = asyncio.Event()
 
-    async def run(self, port: int) -> None:
-        """From its handshake to the server's word that all has come in order."""
-        self.loop = asyncio.get_running_loop()
+    async def shake_hands(self, port: int) -> None:
         connected = socket.create_connection(("127.0.0.1", port))
         # Little between the server and this program, so that it is held back soon.
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
@@ -38,6 +39,9 @@ class Peer:
         self.writer.transport.set_write_buffer_limits(0)
         self.writer.write(head("/numbers"))
         assert b" 101 " in await self.reader.readuntil(b"\r\n\r\n")
+
+    async def run(self) -> None:
+        """Up to the server's word that all has come in order."""
         reading = asyncio.create_task(self._read())
         try:
             await self._send()
@@ -72,33 +76,42 @@ class Peer:
                     self.pings.append(self.loop.time())
                     self.writer.write(frames.frame(frames.PONG, frame.payload))
                 elif frame.opcode == frames.TEXT:
-                    self.outcome = (
-                        "all" if int(frame.payload) == self.sent else f"{frame.payload!r} of {self.sent}"
-                    )
+                    received = int(frame.payload)
+                    self.outcome = "all" if received == self.sent else f"{received} of {self.sent}"
                     return
                 else:
                     self.outcome = f"killed: {frame}"
                     return
         self.outcome = "killed: the server ended"
 
-    def latest_ping(self, interval: float) -> float:
-        """By how much a ping came off its schedule, at most."""
-        gaps = [later - earlier for earlier, later in zip(self.pings, self.pings[1:], strict=False)]
-        return max(abs(gap - interval) for gap in gaps)
+
+def off_schedule(pings: list[float], interval: float) -> float:
+    """By how much pings missed their schedule, which the first of them sets."""
+    return max(
+        (abs(later - earlier - interval) for earlier, later in itertools.pairwise(pings)), default=interval
+    )
 
 
 async def main(port: int, count: int, interval: float) -> None:
-    over = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    loop, over, stalled = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, stalled.set)
+    loop.add_signal_handler(signal.SIGTERM, over.set)
     peers = [Peer(over) for _ in range(count)]
-    running = [asyncio.create_task(peer.run(port)) for peer in peers]
+    await asyncio.gather(*(peer.shake_hands(port) for peer in peers))
+    running = asyncio.gather(*(peer.run() for peer in peers))
     await asyncio.gather(*(peer.is_sending.wait() for peer in peers))
     print("sending", flush=True)
-    await asyncio.gather(*running)
+    await stalled.wait()
+    # Until all are held back this program has too much to do to tell the time of a ping.
+    began = loop.time() + interval
+    await over.wait()
+    ended = loop.time()
+    await running
+    seen = [[at for at in peer.pings if began < at < ended] for peer in peers]
     report = {
         "outcomes": sorted({peer.outcome for peer in peers}),
-        "pings": min(len(peer.pings) for peer in peers),
-        "off_schedule": max(peer.latest_ping(interval) for peer in peers),
+        "pings": min(map(len, seen)),
+        "off_schedule": max(off_schedule(pings, interval) for pings in seen),
         "held_back": min(peer.held_back for peer in peers),
         "sent": sum(peer.sent for peer in peers),
     }
