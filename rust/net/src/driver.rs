@@ -125,11 +125,21 @@ impl Driver {
                 }
             }
             let mut rung = pin!(inbox.alarm.rung());
+            let mut has_slept = false;
             std::future::poll_fn(|context| {
                 let is_due = armed.is_some() && sleep.as_mut().poll(context).is_ready();
-                if rung.as_mut().poll(context).is_ready() || is_due { Poll::Ready(()) } else { Poll::Pending }
+                if rung.as_mut().poll(context).is_ready() || is_due {
+                    return Poll::Ready(());
+                }
+                has_slept = true;
+                Poll::Pending
             })
             .await;
+            if !has_slept {
+                // The kernel is asked, and the acceptor runs, only while this task does not: sockets with more to
+                // read than one turn takes would otherwise keep everybody else from being heard.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
