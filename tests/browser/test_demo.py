@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,16 @@ async def until(page: Page, selector: str, holds: Callable[[str], bool], limit: 
     return text
 
 
+def fixed(value: float, digits: int) -> str:
+    """As the page's `toFixed`: of two equally near it takes the greater, where Python's `format` takes the even one."""
+    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+
+
 def as_bytes(value: float) -> str:
     step = 0
     while value >= 1024:
         value, step = value / 1024, step + 1
-    return f"{value:.{0 if step == 0 or value >= 100 else 1}f} {['B', 'KiB', 'MiB', 'GiB', 'TiB'][step]}"
+    return f"{fixed(value, 0 if step == 0 or value >= 100 else 1)} {['B', 'KiB', 'MiB', 'GiB', 'TiB'][step]}"
 
 
 async def test_what_the_page_shows_is_what_was_published(page: Page) -> None:
@@ -76,12 +82,12 @@ async def test_what_the_page_shows_is_what_was_published(page: Page) -> None:
                     published[it["channel"], it["at"]] = it["reading"]
 
     expected: dict[str, tuple[str, Callable[[dict[str, Any]], dict[str, str]]]] = {
-        "cpu": ("host:cpu", lambda it: {"all cores": f"{it['total']:.1f} %"}),
+        "cpu": ("host:cpu", lambda it: {"all cores": f"{fixed(it['total'], 1)} %"}),
         "memory": (
             "host:memory",
             lambda it: {"used": as_bytes(it["used"]), "cached": as_bytes(it["cached"])},
         ),
-        "load": ("host:load", lambda it: {"1 min": f"{it['one']:.2f}", "15 min": f"{it['fifteen']:.2f}"}),
+        "load": ("host:load", lambda it: {"1 min": fixed(it["one"], 2), "15 min": fixed(it["fifteen"], 2)}),
         "net": ("host:net", lambda it: {"loopback": as_bytes(it["local"]) + "/s"}),
         "water": ("demo:server", lambda it: {"buffered": as_bytes(it["most_buffered"])}),
         "resident": ("demo:server", lambda it: {"resident": as_bytes(it["resident"])}),

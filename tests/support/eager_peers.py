@@ -59,6 +59,8 @@ class Peer:
             await self.writer.drain()
             self.held_back = max(self.held_back, self.loop.time() - began)
             self.is_sending.set()
+            # A peer that is never held back must not keep the others from answering their pings.
+            await asyncio.sleep(0)
         self._write(b"last")
 
     def _write(self, payload: bytes) -> None:

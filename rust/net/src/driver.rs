@@ -263,6 +263,7 @@ impl Driver {
         let mut done = 0;
         for index in &ready {
             done += 1;
+            self.shard.wire.begin(*index);
             if self.shard.wire.became_writable(*index) {
                 self.shard.writable(*index, now);
             }

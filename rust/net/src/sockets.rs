@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -40,20 +41,33 @@ impl ReadyList {
 struct Place {
     index: u32,
     list: Arc<ReadyList>,
+    /// Whether it stands in the list, where nobody may stand twice: a socket that is never empty would otherwise have
+    /// more and more turns, and those behind it would wait longer and longer.
+    is_listed: AtomicBool,
+}
+
+impl Place {
+    fn list(&self) {
+        // On one thread only, as above.
+        if !self.is_listed.swap(true, Ordering::Relaxed) {
+            self.list.push(self.index);
+        }
+    }
 }
 
 impl Wake for Place {
     fn wake(self: Arc<Self>) {
-        self.list.push(self.index);
+        self.list();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.list.push(self.index);
+        self.list();
     }
 }
 
 struct Socket {
     stream: Stream,
+    place: Arc<Place>,
     waker: Waker,
     is_reading: bool,
     awaits_write: bool,
@@ -87,12 +101,14 @@ impl Sockets {
         if position >= self.sockets.len() {
             self.sockets.resize_with(position + 1, || None);
         }
-        let waker = Waker::from(Arc::new(Place { index, list: Arc::clone(&self.ready) }));
-        let socket = Socket { stream, waker, is_reading: true, awaits_write: false };
-        if let Some(place) = self.sockets.get_mut(position) {
-            *place = Some(Box::new(socket));
+        let place = Place { index, list: Arc::clone(&self.ready), is_listed: AtomicBool::new(false) };
+        let place = Arc::new(place);
+        place.list();
+        let waker = Waker::from(Arc::clone(&place));
+        let socket = Socket { stream, place, waker, is_reading: true, awaits_write: false };
+        if let Some(free) = self.sockets.get_mut(position) {
+            *free = Some(Box::new(socket));
         }
-        self.ready.push(index);
     }
 
     /// Moves the ready places to `into`.
@@ -100,9 +116,18 @@ impl Sockets {
         into.append(&mut self.ready.places.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// A place of the list has its turn: whatever happens to its socket from now on puts it there anew.
+    pub fn begin(&mut self, index: u32) {
+        if let Some(socket) = self.get(index) {
+            socket.place.is_listed.store(false, Ordering::Relaxed);
+        }
+    }
+
     /// Puts a place into the list for the next turn.
-    pub fn look_again(&self, index: u32) {
-        self.ready.push(index);
+    pub fn look_again(&mut self, index: u32) {
+        if let Some(socket) = self.get(index) {
+            socket.place.list();
+        }
     }
 
     /// Reads once. After a short read Tokio knows that the socket is empty, so asking again costs no call.
@@ -126,7 +151,7 @@ impl Sockets {
         let Some(socket) = self.get(index) else { return };
         let mut context = Context::from_waker(&socket.waker);
         if socket.is_reading && socket.stream.poll_read_ready(&mut context).is_ready() {
-            self.ready.push(index);
+            socket.place.list();
         }
     }
 
@@ -167,7 +192,7 @@ impl Wire for Sockets {
                 if count < offered {
                     socket.awaits_write = true;
                     if socket.stream.poll_write_ready(&mut context).is_ready() {
-                        self.ready.push(index);
+                        socket.place.list();
                     }
                 }
                 Wrote::Took(count)
@@ -187,7 +212,7 @@ impl Wire for Sockets {
         let starts = reading && !socket.is_reading;
         socket.is_reading = reading;
         if starts {
-            self.ready.push(index);
+            socket.place.list();
         }
     }
 
