@@ -18,9 +18,6 @@ __all__ = ["RESERVE", "broken_promises", "worst_cases"]
 RESERVE = 1 << 20
 """Bytes that each shard keeps to finish frames which have begun when the budget is used up."""
 
-MAILBOX = 8 << 20
-"""Bytes that the mailbox of a shard takes."""
-
 
 def broken_promises(config: Config) -> list[str]:
     """One line for each broken promise: field, value, limit, fix."""
@@ -80,22 +77,17 @@ def _marks(config: Config) -> Iterator[str]:
             f"high_water = {format_size(config.high_water)} must not be above max_buffered, "
             f"{format_size(config.max_buffered)}; lower high_water or raise max_buffered"
         )
-    if config.max_buffered > MAILBOX:
-        yield (
-            f"max_buffered = {format_size(config.max_buffered)} must not be above {format_size(MAILBOX)}, "
-            "the bound of a shard's mailbox: a larger message could never be handed over; "
-            f"set max_buffered to {format_size(MAILBOX)} or less"
-        )
     if config.max_frame_size > config.max_message_size:
         yield (
             f"max_frame_size = {format_size(config.max_frame_size)} must not be above max_message_size, "
             f"{format_size(config.max_message_size)}; leave it out, or raise max_message_size"
         )
-    # Else one connection could use up the whole budget and be shed for what its own limit allows.
-    least = max(config.max_buffered, config.threads * RESERVE)
+    # One connection's bytes, and one more payload on its way to the shard: else it could use up the whole budget
+    # and be shed for what its own limit allows.
+    least = max(2 * config.max_buffered, config.threads * RESERVE)
     if config.memory_budget < least:
         yield (
-            f"memory_budget = {format_size(config.memory_budget)} must be at least max_buffered and 1MiB "
+            f"memory_budget = {format_size(config.memory_budget)} must be at least twice max_buffered and 1MiB "
             f"per thread, {format_size(least)}; raise memory_budget, or lower max_buffered or threads"
         )
 

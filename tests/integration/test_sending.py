@@ -282,7 +282,7 @@ async def test_sending_belongs_to_the_loop_s_thread() -> None:
 async def test_overloaded_when_a_mailbox_is_full() -> None:
     # A shard takes no publications while the budget is at 90 %. Here readers that do not read hold that much, and what
     # the mailbox takes fits between that and the 100 % at which it would shed.
-    server = server_with(threads=1, memory_budget="128MiB", max_buffered="8MiB", high_water="7MiB")
+    server = server_with(threads=1, memory_budget="192MiB", max_buffered="7200KiB", high_water="7MiB")
 
     @server.route("/")
     async def subscribe(connection: sc.Connection[Any]) -> None:
@@ -291,11 +291,11 @@ async def test_overloaded_when_a_mailbox_is_full() -> None:
             pass
 
     async with server:
-        peers = await fill_memory(server, "/", 117 * 2**20)
+        peers = await fill_memory(server, "/", 174 * 2**20)
         subscribers = len(peers)
 
         def publish() -> sc.Overloaded:
-            for _ in range(17 * 20):
+            for _ in range(2 * 17 * 20):
                 try:
                     assert server.publish_nowait("news", b"p" * 50_000) == subscribers
                 except sc.Overloaded as error:
@@ -303,7 +303,8 @@ async def test_overloaded_when_a_mailbox_is_full() -> None:
             raise AssertionError("never refused")
 
         error = await asyncio.to_thread(publish)
-        assert error.limit == 8 * 2**20
+        # Twice the largest payload, and a little: a sender waits above half, and the other half takes any payload.
+        assert error.limit == 2 * (7_200 + 32) * 2**10
         assert error.pending > error.limit - 51_000
         # Who can wait does so, and goes on once there is room.
         waiting = asyncio.create_task(server.publish("news", "patient"))

@@ -13,8 +13,11 @@ use tokio::sync::Notify;
 use crate::listener::Raw;
 use crate::mailbox::{Mailbox, Wake};
 
-/// Bytes of commands that may wait for one shard.
-pub const COMMAND_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of commands that may wait for one shard, unless a single message needs more.
+const COMMAND_BYTES: usize = 8 * 1024 * 1024;
+
+/// More than a command takes beside its payload.
+const COMMAND_OVERHEAD: usize = 32 * 1024;
 
 /// Forwards that a shard may owe its peers before they take no more publications.
 pub const FORWARDS: usize = 4_096;
@@ -66,12 +69,19 @@ pub struct Inbox {
     pub is_telling: AtomicBool,
 }
 
+/// Bytes of commands that may wait for one shard when a payload may have `max_buffered`. Whoever can wait does so
+/// above half of it, so the other half must take one more payload, whatever its size.
+const fn command_bytes(max_buffered: usize) -> usize {
+    let twice = max_buffered.saturating_add(COMMAND_OVERHEAD).saturating_mul(2);
+    if twice > COMMAND_BYTES { twice } else { COMMAND_BYTES }
+}
+
 impl Inbox {
-    /// An empty inbox.
-    pub fn new(ledger: &Ledger) -> Self {
+    /// An empty inbox, for payloads of at most `max_buffered` bytes.
+    pub fn new(max_buffered: usize, ledger: &Ledger) -> Self {
         let alarm = Alarm::default();
         Self {
-            commands: Mailbox::new(COMMAND_BYTES, ledger, alarm.clone()),
+            commands: Mailbox::new(command_bytes(max_buffered), ledger, alarm.clone()),
             // Bounded by `FORWARDS` through the publishers, and by the pending places through the acceptor.
             forwards: Mailbox::new(usize::MAX, ledger, alarm.clone()),
             accepted: Mailbox::new(usize::MAX, ledger, alarm.clone()),
@@ -82,6 +92,11 @@ impl Inbox {
             oldest_lingering: AtomicU64::new(u64::MAX),
             is_telling: AtomicBool::new(false),
         }
+    }
+
+    /// The largest payload is another from now on.
+    pub fn adopt(&self, max_buffered: usize) {
+        self.commands.set_limit(command_bytes(max_buffered));
     }
 
     /// Counts forwards that were taken. True: the shard is not behind any more, and the peers wait to be told.

@@ -100,6 +100,8 @@ struct State<T> {
     reserved: usize,
     refused: u64,
     wants_room: bool,
+    /// Bytes of ordinary batches; under the lock, so that a batch and the sign of room are judged by one bound.
+    limit: usize,
     charge: Charge,
 }
 
@@ -112,7 +114,6 @@ pub struct Mailbox<T, W> {
     state: Mutex<State<T>>,
     awake: AtomicBool,
     wake: W,
-    limit: usize,
     wakes: AtomicU64,
 }
 
@@ -127,15 +128,15 @@ impl<T, W: Wake> Mailbox<T, W> {
             reserved: 0,
             refused: 0,
             wants_room: false,
+            limit,
             charge: ledger.charge(Owner::Mailboxes, 0),
         };
-        Self {
-            state: Mutex::new(state),
-            awake: AtomicBool::new(false),
-            wake,
-            limit,
-            wakes: AtomicU64::new(0),
-        }
+        Self { state: Mutex::new(state), awake: AtomicBool::new(false), wake, wakes: AtomicU64::new(0) }
+    }
+
+    /// Changes the bound. What is held already stays, even if it is more.
+    pub fn set_limit(&self, limit: usize) {
+        self.lock().limit = limit;
     }
 
     /// Appends the whole `batch`, leaving it empty, and wakes the reader if it sleeps; or appends nothing,
@@ -146,7 +147,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         }
         {
             let mut state = self.lock();
-            state.admit(bytes, class, self.limit)?;
+            state.admit(bytes, class)?;
             state.batches.push_back(Batch { items: batch.len(), bytes, class });
             state.items.extend(batch.drain(..));
             state.recharge();
@@ -159,7 +160,7 @@ impl<T, W: Wake> Mailbox<T, W> {
     /// once for many items; a reader that is awake anyway may take it before.
     pub fn post(&self, item: T, bytes: usize, class: Class) -> Result<(), Full> {
         let mut state = self.lock();
-        state.admit(bytes, class, self.limit)?;
+        state.admit(bytes, class)?;
         state.batches.push_back(Batch { items: 1, bytes, class });
         state.items.push_back(item);
         state.recharge();
@@ -184,7 +185,7 @@ impl<T, W: Wake> Mailbox<T, W> {
     /// brings it down to half says [`Drained::room`].
     pub fn must_wait(&self) -> bool {
         let mut state = self.lock();
-        let above = state.held > self.limit / 2;
+        let above = state.held > state.limit / 2;
         state.wants_room |= above;
         above
     }
@@ -198,7 +199,7 @@ impl<T, W: Wake> Mailbox<T, W> {
             let count = max.min(state.items.len());
             into.extend(state.items.drain(..count));
             state.take_off(count);
-            let room = state.takes_room_word(self.limit);
+            let room = state.takes_room_word();
             Drained { more: !state.items.is_empty(), room }
         };
         if drained.more {
@@ -222,7 +223,7 @@ impl<T, W: Wake> Mailbox<T, W> {
         let mut state = self.lock();
         state.held = state.held.saturating_sub(bytes);
         state.recharge();
-        state.takes_room_word(self.limit)
+        state.takes_room_word()
     }
 
     /// Items not yet drained.
@@ -251,7 +252,8 @@ impl<T, W: Wake> Mailbox<T, W> {
 
 impl<T> State<T> {
     /// Counts bytes that come, or refuses them.
-    fn admit(&mut self, bytes: usize, class: Class, limit: usize) -> Result<(), Full> {
+    fn admit(&mut self, bytes: usize, class: Class) -> Result<(), Full> {
+        let limit = self.limit;
         match class {
             Class::Ordinary if bytes > limit.saturating_sub(self.held) => {
                 self.refused += 1;
@@ -264,8 +266,8 @@ impl<T> State<T> {
     }
 
     /// Whether those who asked for room are to be told now; they are told once.
-    fn takes_room_word(&mut self, limit: usize) -> bool {
-        let room = self.wants_room && self.held <= limit / 2;
+    fn takes_room_word(&mut self) -> bool {
+        let room = self.wants_room && self.held <= self.limit / 2;
         self.wants_room &= !room;
         room
     }

@@ -103,7 +103,9 @@ impl Server {
         let (listeners, addresses) = bind(&settings)?;
         let ledger = &foundations.ledger;
         let shards = settings.threads.max(1);
-        let inboxes: Arc<[Arc<Inbox>]> = (0..shards).map(|_| Arc::new(Inbox::new(ledger))).collect();
+        let max_buffered = settings.limits.marks.max_buffered;
+        let inbox = |_| Arc::new(Inbox::new(max_buffered, ledger));
+        let inboxes: Arc<[Arc<Inbox>]> = (0..shards).map(inbox).collect();
         let (candidates, publishers) = Candidates::new(shards);
         let shared = Shared {
             site,
@@ -338,6 +340,7 @@ impl Server {
     pub fn reconfigure(&self, limits: &Arc<Limits>, tick: Duration) {
         self.pool.set_maxima(limits.max_connections, limits.max_pending);
         self.foundations.ledger.set_budget(limits.memory_budget);
+        self.inboxes.iter().for_each(|inbox| inbox.adopt(limits.marks.max_buffered));
         self.tell_all(|| Command::Reconfigure { limits: Arc::clone(limits), tick });
     }
 

@@ -22,6 +22,7 @@ impl<W: Wire> Shard<W> {
         }
         let is_reset = ending.is_reset();
         let flush = ending.flushes();
+        let ending = connection.first_cause(ending);
         let reason = ending.reason();
         let frame = close_frame(Some(ending.code()), &reason, None);
         connection.ending = Some(Box::new(ending));
@@ -47,17 +48,6 @@ impl<W: Wire> Shard<W> {
             // Draining: our Close is on its way; the rest follows when it is out.
             _ => {}
         }
-    }
-
-    /// The peer broke the protocol. Its frames cannot be told apart any more, so no Close of it is waited for:
-    /// the socket is shut as soon as it has ours (RFC 6455 §7.1.7).
-    pub(super) fn undecodable(&mut self, index: u32, ending: Ending, now: Timestamp) {
-        let Some(connection) = self.places.get_mut(index) else { return };
-        connection.reading.is_over = true;
-        if connection.state == State::Closing {
-            return self.shut(index, now);
-        }
-        self.close(index, ending, now);
     }
 
     fn start_close(&mut self, index: u32, frame: &[u8], flush: bool, now: Timestamp) {
@@ -93,7 +83,7 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Our Close is out and nothing more is awaited: the server ends the TCP connection first (RFC 6455 §7.1.1).
-    fn shut(&mut self, index: u32, now: Timestamp) {
+    pub(super) fn shut(&mut self, index: u32, now: Timestamp) {
         self.settle_end(index, now);
         self.apply(index, Happened::WritingShut);
         self.start_linger(index, now);
@@ -106,7 +96,8 @@ impl<W: Wire> Shard<W> {
             && connection.ending.as_deref().is_some_and(|ending| matches!(ending, Ending::Closed { .. }));
         if connection.state.is_open() || is_unanswered {
             // Whoever asked for a closing handshake must not take its absence for one (RFC 6455 §7.1.5).
-            connection.ending = Some(Box::new(Ending::TransportLost));
+            let ending = connection.first_cause(Ending::TransportLost);
+            connection.ending = Some(Box::new(ending));
         }
         self.abort_handshake(index);
         self.vanish(index, Happened::SocketEnded, now);
@@ -134,6 +125,7 @@ impl<W: Wire> Shard<W> {
         // Taken out first: whatever the socket does below, the slot is the newcomer's.
         let holds = std::mem::replace(&mut connection.holds, place.map_or(Holds::Nothing, Holds::Place));
         let Holds::Slot(slot) = holds else { return None };
+        let ending = connection.first_cause(ending);
         let frame = close_frame(Some(ending.code()), &ending.reason(), None);
         if connection.ending.is_none() {
             connection.ending = Some(Box::new(ending));

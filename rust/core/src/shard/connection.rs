@@ -16,6 +16,7 @@ use crate::lifecycle::{Event, State};
 use crate::pool::{AddressCount, AddressPlace, PendingPlace, Slot};
 use crate::ring::Ring;
 use crate::shard::answer::Answer;
+use crate::shard::failing::Failing;
 use crate::time::Timestamp;
 
 /// How long a socket whose writing is shut may linger for the peer to end, too.
@@ -72,6 +73,8 @@ pub struct Connection {
     pub is_backlogged: bool,
     /// Why it ends, once that is decided.
     pub ending: Option<Box<Ending>>,
+    /// The peer broke the protocol, and the answers to what it said before are awaited.
+    pub failing: Option<Box<Failing>>,
     /// Set while the application knows it and must be told of the ending, once.
     pub known: Option<Known>,
     /// Real bytes that the ledger has for this connection: (ring, inbound).
@@ -221,6 +224,7 @@ impl Connection {
             is_blocked: false,
             is_backlogged: false,
             ending: None,
+            failing: None,
             known: None,
             charged: (0, 0),
             pressure: None,
@@ -245,7 +249,7 @@ impl Connection {
 
     /// Whether the peer's bytes wait in the kernel, by our own will.
     pub fn is_paused(&self) -> bool {
-        self.reading.inbound_full || self.reading.rate_until.is_some()
+        self.reading.inbound_full || self.reading.rate_until.is_some() || self.failing.is_some()
     }
 
     /// The next moment at which some deadline of this connection must be looked at.
@@ -283,6 +287,9 @@ impl Connection {
         }
         if let Some(since) = self.ring.dwell_since() {
             consider(since + limits.dwell);
+        }
+        if let Some(failing) = &self.failing {
+            consider(failing.look_at());
         }
         if let Some(pressure) = &self.pressure
             && pressure.is_due

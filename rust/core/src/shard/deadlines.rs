@@ -81,6 +81,7 @@ impl<W: Wire> Shard<W> {
     }
 
     fn expire_open(&mut self, index: u32, now: Timestamp) {
+        self.look_at_failing(index, now);
         let Some(connection) = self.places.get_mut(index) else { return };
         if connection.reading.rate_until.is_some_and(|until| until <= now) {
             connection.reading.rate_until = None;

@@ -86,7 +86,8 @@ impl<W: Wire> Shard<W> {
             if let Some(connection) = self.places.get_mut(index)
                 && connection.state.is_open()
             {
-                connection.ending = Some(Box::new(Ending::Shutdown));
+                let ending = connection.first_cause(Ending::Shutdown);
+                connection.ending = Some(Box::new(ending));
             }
             self.vanish(index, Happened::Reset, now);
         }

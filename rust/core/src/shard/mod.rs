@@ -14,6 +14,7 @@ mod connection;
 mod deadlines;
 mod departure;
 pub mod event;
+mod failing;
 mod fanout;
 mod inbound;
 mod opening;

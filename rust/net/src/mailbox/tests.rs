@@ -95,3 +95,24 @@ fn what_the_reader_keeps_goes_on_taking_room() {
     assert!(mailbox.let_go(8));
     assert!(!mailbox.let_go(0), "told once");
 }
+
+#[test]
+fn another_limit_holds_from_now_on_and_takes_nothing_away() {
+    let mailbox = mailbox(&Ledger::new(1_000));
+    let mut into = Vec::new();
+    assert!(mailbox.append(&mut vec![1], 15, Class::Ordinary).is_err());
+    mailbox.set_limit(30);
+    mailbox.append(&mut vec![1], 15, Class::Ordinary).unwrap();
+    assert!(!mailbox.must_wait(), "half of the new limit");
+    mailbox.append(&mut vec![2], 15, Class::Ordinary).unwrap();
+    assert!(mailbox.must_wait());
+    mailbox.set_limit(20);
+    assert_eq!(mailbox.status().held, 30, "more than the limit, but accepted");
+    assert_eq!(mailbox.append(&mut vec![3], 1, Class::Ordinary).unwrap_err().limit, 20);
+    assert_eq!(
+        mailbox.drain(&mut into, 1),
+        Drained { more: true, room: false },
+        "15 are more than half of 20"
+    );
+    assert_eq!(mailbox.drain(&mut into, 1), Drained { more: false, room: true });
+}
