@@ -161,7 +161,7 @@ async def test_a_feed_runs_again_with_the_server() -> None:
 
 async def test_a_feed_is_not_read_while_the_mailboxes_are_full() -> None:
     # As in test_sending: publications are held up by a budget that is used up to 90 %.
-    server = with_subscribers(threads=1, memory_budget="192MiB", max_buffered="7200KiB", high_water="7MiB")
+    server = with_subscribers(threads=1, memory_budget="200MiB", max_buffered="8MiB", high_water="7MiB")
     yielded = 0
 
     async def fast() -> AsyncIterator[bytes]:
@@ -171,15 +171,15 @@ async def test_a_feed_is_not_read_while_the_mailboxes_are_full() -> None:
             yield b"f" * 50_000
 
     async with server:
-        peers = await fill_memory(server, "/", 174 * 2**20)
+        peers = await fill_memory(server, "/", 181 * 2**20)
         feed = server.feed(fast, channel="news")
-        # Half of a mailbox of 14 MiB, what the shard has set aside included.
+        # Half of a mailbox of 16 MiB, what the shard has set aside included.
         await until(lambda: yielded > 50)
         before = -1
         while before != yielded:
             before = yielded
             await asyncio.sleep(0.1)
-        assert yielded * 50_000 < 8 * 2**20
+        assert yielded * 50_000 < 9 * 2**20
         assert feed.state == "running"
         for peer in peers:
             peer.reset()

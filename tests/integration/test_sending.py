@@ -282,7 +282,7 @@ async def test_sending_belongs_to_the_loop_s_thread() -> None:
 async def test_overloaded_when_a_mailbox_is_full() -> None:
     # A shard takes no publications while the budget is at 90 %. Here readers that do not read hold that much, and what
     # the mailbox takes fits between that and the 100 % at which it would shed.
-    server = server_with(threads=1, memory_budget="192MiB", max_buffered="7200KiB", high_water="7MiB")
+    server = server_with(threads=1, memory_budget="200MiB", max_buffered="8MiB", high_water="7MiB")
 
     @server.route("/")
     async def subscribe(connection: sc.Connection[Any]) -> None:
@@ -291,7 +291,7 @@ async def test_overloaded_when_a_mailbox_is_full() -> None:
             pass
 
     async with server:
-        peers = await fill_memory(server, "/", 174 * 2**20)
+        peers = await fill_memory(server, "/", 181 * 2**20)
         subscribers = len(peers)
 
         def publish() -> sc.Overloaded:
@@ -304,7 +304,7 @@ async def test_overloaded_when_a_mailbox_is_full() -> None:
 
         error = await asyncio.to_thread(publish)
         # Twice the largest payload, and a little: a sender waits above half, and the other half takes any payload.
-        assert error.limit == 2 * (7_200 + 32) * 2**10
+        assert error.limit == 2 * (8 * 2**20 + 2**15)
         assert error.pending > error.limit - 51_000
         # Who can wait does so, and goes on once there is room.
         waiting = asyncio.create_task(server.publish("news", "patient"))
@@ -373,3 +373,31 @@ async def test_receiving_pauses_at_max_inbound_and_goes_on() -> None:
         peer.close()
         messages = (sent + len(pending)) // len(frame)
         assert total == messages * 10_000 + 4
+
+
+@pytest.mark.parametrize("when", ["from the start", "after a change"])
+async def test_the_largest_payload_can_always_be_sent(when: str) -> None:
+    size = 16 * 2**20
+    limits = {"max_buffered": size + 10, "memory_budget": "256MiB"}
+    server = server_with(threads=1, max_message_size=size, **(limits if when == "from the start" else {}))
+
+    @server.route("/")
+    async def echo(connection: sc.Connection[Any]) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with server:
+        server.reconfigure(**limits)
+        async with client(server) as peer:
+            # More than one, so that the mailbox is above half when the next one comes.
+            for number in range(4):
+                await peer.send(bytes([number]) * size)
+            for number in range(4):
+                assert await peer.recv() == bytes([number]) * size
+            async with client(server) as other:
+                await until(lambda: len(server.connections()) == 2)
+                await server.broadcast(b"b" * size)
+                for one in (peer, other):
+                    assert await one.recv() == b"b" * size
+            with pytest.raises(sc.MessageTooBig):
+                await server.broadcast(b"b" * (size + 1))
