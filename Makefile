@@ -26,7 +26,7 @@ LOAD_GENERATOR := $(wildcard rust/load/Cargo.toml)
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help build serve test test-rust test-loom test-python test-tools lint format types bench-smoke wheel lock clean
+.PHONY: help build serve test test-rust test-loom test-python test-tools conformance lint format types bench-smoke wheel lock clean
 .PHONY: cargo system-packages
 
 help: ## print this list
@@ -109,6 +109,11 @@ $(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | system-p
 	@echo "== npm ci in tests/node"
 	@cd tests/node && npm ci --silent --no-audit --no-fund
 	@touch $@
+
+# The client under test is built as the tests are, whose artefacts are there already.
+conformance: build ## all cases of Autobahn|Testsuite, both roles (ACCEPT=1: as it is now is right; CASES="9.* 6.4.3")
+	@cargo build --quiet -p streamconductor-load
+	@set -f; $(VENV_PYTHON) -m compliance --load '$(RUST_TARGET)/debug/streamconductor-load' $(if $(ACCEPT),--accept) -- $(CASES)
 
 # -------------------------------------------------------------------------------------------------------- quality
 

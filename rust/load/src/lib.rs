@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! arguments ─▶ opening ─▶ connection ─▶ driver ─▶ echo | fanout ─▶ tally ─▶ report
+//!                    └──▶ conformance: cases of a fuzzing server, whose verdict it is
 //! ```
 //!
 //! One thread drives every socket, so that the client fits beside the server on two cores; it reads in large
 //! pieces, counts without allocating and checks every message, for a fast wrong answer is worth nothing.
 
 pub mod arguments;
+pub mod conformance;
 pub mod cpu;
 pub mod echo;
 pub mod failure;

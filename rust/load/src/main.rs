@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use streamconductor_load::arguments::Arguments;
+use streamconductor_load::conformance::{self, Conformance};
 use streamconductor_load::echo::{self, Echo};
 use streamconductor_load::failure::Failure;
 use streamconductor_load::fanout::{self, Fanout};
-use streamconductor_load::report::{Report, Window};
+use streamconductor_load::report::Window;
 
 const USAGE: &str = "\
 usage: streamconductor-load echo   --port PORT [--path /echo] [--connections 100] [...]
        streamconductor-load fanout --port PORT [--path /fanout] [--control-path /control]
                                    [--connections 1000] [--in-flight 16] [...]
+       streamconductor-load conformance --port PORT [--host HOST] [--agent streamconductor]
 
   --host HOST        the server's address (127.0.0.1)
   --size BYTES       payload of a message (128)
@@ -45,6 +47,11 @@ fn run() -> Result<String, Failure> {
     let mut arguments = Arguments::read(words)?;
     let host: String = arguments.take("host", "127.0.0.1".to_owned())?;
     let address = resolve(&host, arguments.take("port", 8000)?)?;
+    if scenario == "conformance" {
+        let agent = arguments.take("agent", "streamconductor".to_owned())?;
+        arguments.finish()?;
+        return json(&conformance::run(&Conformance { address, agent })?);
+    }
     let size = arguments.take("size", 128)?;
     let window = Window {
         warm_up: seconds(&mut arguments, "warm-up", 1.0)?,
@@ -85,6 +92,6 @@ fn seconds(arguments: &mut Arguments, name: &str, default: f64) -> Result<Durati
     Duration::try_from_secs_f64(given).map_err(|_| Failure::Usage(format!("--{name} cannot be {given}")))
 }
 
-fn json(report: &Report) -> Result<String, Failure> {
+fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
     serde_json::to_string(report).map_err(|error| Failure::Io(error.into()))
 }
