@@ -20,6 +20,7 @@ use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
 use streamconductor_net::readiness::{Readiness, Verdict};
 use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
+use streamconductor_net::tokens::BearerTokens;
 use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
@@ -41,6 +42,7 @@ pub struct Server {
     bridge: Bridge,
     readiness: Arc<Readiness>,
     doorbell: Arc<Doorbell>,
+    tokens: Option<Arc<BearerTokens>>,
     admin: Mutex<Option<Admin>>,
 }
 
@@ -70,6 +72,8 @@ impl Server {
         let tick = settings.limits.tick();
         let limits = settings.limits.limits(origins(settings.origins))?;
         let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
+        let tokens = settings.tokens.map(|tokens| site::tokens(tokens, bearer_cookie.clone())).transpose();
+        let tokens = tokens.map_err(|error| error::key(python, &error))?.map(Arc::new);
         let (router, routes) = site::routes(settings.routes)?;
         let site = Site {
             router,
@@ -79,6 +83,7 @@ impl Server {
             reports_backpressure: settings.reports_backpressure,
             has_pool_policy: settings.has_pool_policy,
             retry_after: Duration::from_secs_f64(settings.retry_after),
+            tokens: tokens.clone().map(|tokens| tokens as Arc<_>),
             plain: Arc::new(front),
         };
         let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
@@ -100,6 +105,7 @@ impl Server {
             bridge: Bridge::new(factory, bearer_cookie),
             readiness,
             doorbell,
+            tokens,
             admin: Mutex::new(None),
         })
     }
@@ -133,13 +139,14 @@ impl Server {
     }
 
     /// `on_connect` said yes.
-    #[pyo3(signature = (request, user, priority, subprotocol, headers, subscribe, victim))]
+    #[pyo3(signature = (request, user, expires_in, priority, subprotocol, headers, subscribe, victim))]
     #[expect(clippy::too_many_arguments, reason = "the fields of streamconductor.Accept")]
     fn admit(
         &self,
         python: Python<'_>,
         request: &Request,
         user: Option<String>,
+        expires_in: Option<f64>,
         priority: i64,
         subprotocol: Option<String>,
         headers: Vec<(String, String)>,
@@ -160,6 +167,7 @@ impl Server {
         let admission = Admission {
             connection,
             user: user.map(Into::into),
+            expires_at: expires_in.map(|seconds| link.at(seconds)),
             priority,
             subprotocol,
             headers,
@@ -372,6 +380,12 @@ impl Server {
         let HealthVerdict { state, required, detail, facts, .. } = verdict;
         self.readiness.record(name, Verdict { state, required, detail, facts, at, stale_after });
         Ok(())
+    }
+
+    /// Reads the keys of bearer tokens anew; with a problem those in force stay.
+    fn reload_keys(&self, python: Python<'_>) -> PyResult<()> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        python.detach(|| tokens.reload()).map_err(|error| error::key(python, &error))
     }
 
     /// Other limits from now on.

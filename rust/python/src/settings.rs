@@ -162,6 +162,17 @@ pub struct AssetSetting {
     pub content: Vec<u8>,
 }
 
+/// What bearer tokens are checked with.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct TokenSetting {
+    pub files: Vec<PathBuf>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub leeway: f64,
+    pub user_claim: String,
+}
+
 /// Everything that a server is started with.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -178,6 +189,7 @@ pub struct ServerSettings {
     pub channels: Vec<ChannelSetting>,
     pub assets: Vec<AssetSetting>,
     pub retry_after: f64,
+    pub tokens: Option<TokenSetting>,
     pub asks: bool,
     pub has_pool_policy: bool,
     pub reports_closes: bool,
