@@ -374,14 +374,16 @@ class Connection(Generic[Context_co]):
         return _Ended(self)
 
     def extend(self, until: Moment) -> None:
-        """Has its life end then, sooner or later than so far: it is closed with 4401 `token_expired`, whatever it does.
+        """Has its life end then, sooner or later than so far: it is closed with 4401 `token_expired`, whatever it
+        does.
 
-        May be called from any thread. Without this call it ends with its bearer token, or at `Accept.expires_at`; without
-        either it lives on. The time until then is counted from this call on: a clock that is set meanwhile changes
-        nothing. A connection that is closing or closed stays so.
+        May be called from any thread. Without this call it ends with its bearer token, or at `Accept.expires_at`;
+        without either it lives on. The time until then is counted from this call on: a clock that is set meanwhile
+        changes nothing. A connection that is closing or closed stays so.
 
         Args:
-            until: a datetime with a time zone, or seconds since 1970; in the past: it is closed now; ``math.inf``: never.
+            until: a datetime with a time zone, or seconds since 1970; in the past: it is closed now; ``math.inf``:
+                never.
 
         Raises:
             Overloaded: the shard's mailbox is full; nothing was changed.

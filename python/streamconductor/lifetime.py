@@ -1,5 +1,5 @@
-"""Receives the moment at which a connection's life is to end · hands out how far it lies ahead · owns the change from the
-clock on the wall, which jumps, to a time that is counted.
+"""Receives the moment at which a connection's life is to end · hands out how far it lies ahead · owns the change from
+the clock on the wall, which jumps, to a time that is counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def seconds_until(name: str, moment: Moment) -> float:
     if isinstance(moment, datetime):
         if moment.utcoffset() is None:
             raise ValueError(
-                f"{name} is {moment.isoformat()}, a datetime without a time zone; write datetime.now(UTC) + timedelta(…)"
+                f"{name} is {moment.isoformat()}, a datetime without a time zone; "
+                "write datetime.now(UTC) + timedelta(…)"
             )
         return moment.timestamp() - time.time()
     if isinstance(moment, bool) or not isinstance(moment, int | float):

@@ -39,5 +39,7 @@ def reread(server: Server, settings: Settings) -> None:
     for name in changed:
         if name not in fields:
             logger.warning("%s cannot change while the server runs; restart it", name)
+    if server.config.token_keys is not None:
+        logger.info("the keys of bearer tokens were read anew")
     if not changed:
         logger.info("the configuration has not changed")

@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 
 use super::{file, signature};
 
-/// Keys at once: a token that names none is tried with each of its algorithm, within a turn of a shard.
+/// Keys at once: more is a mistake.
 pub const MAX_KEYS: usize = 16;
 /// Bytes of a shared secret: as many as of the hash (RFC 7518 §3.2).
 const MIN_SECRET: usize = 32;

@@ -1,7 +1,7 @@
 //! Receives what a token's signature is about and a key · hands out whether it is genuine · owns the choice of who does
 //! the cryptography: ring, for the four algorithms that are spoken here and no other.
 
-use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
+use jsonwebtoken::crypto::{self, CryptoProvider, JwtVerifier};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
@@ -11,7 +11,7 @@ use ring::{hmac, signature};
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
     verifier_factory: verifier,
-    key_utils: KeyUtils::new_unimplemented(),
+    key_utils: crypto::KeyUtils::new_unimplemented(),
 };
 
 /// Has jsonwebtoken use ring. To be called before the first token is looked at; once is enough.

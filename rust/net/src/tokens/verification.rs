@@ -17,6 +17,8 @@ use super::keys::{Key, Keys};
 
 /// Bytes of a token; a longer one is refused unread.
 pub const MAX_TOKEN: usize = 8 * 1024;
+/// Keys that a token without a `kid` is tried with: each may take 200 µs, and a shard has other things to do.
+const MAX_TRIED: usize = 4;
 /// The last second of the year 9999. A token that lives longer lives for ever, which none may.
 const LAST_DATE: f64 = 253_402_300_799.0;
 
@@ -103,6 +105,9 @@ fn signed(keys: &Keys, token: &str) -> Result<Box<RawValue>, &'static str> {
         return Err("the token has a crit header, of which nothing is understood here");
     }
     let Some(name) = &header.kid else {
+        if keys.of(header.alg).count() > MAX_TRIED {
+            return Err("the token has no kid, and more than 4 keys could be its own");
+        }
         return first_that_verifies(keys.of(header.alg), token);
     };
     let key = keys.named(name).ok_or("the token's kid names no key")?;
