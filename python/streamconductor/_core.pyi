@@ -80,6 +80,11 @@ class Request:
         subprotocol ``bearer.<token>``; None when there is none.
         """
     @property
+    def claims(self) -> dict[str, Any] | None:
+        """The claims of the bearer token, whose signature, issuer, audience and times were found good; made anew each
+        time. None where `Config.token_keys` is None.
+        """
+    @property
     def path_params(self) -> dict[str, str]:
         """The parameters of the route, decoded."""
     @property
@@ -139,6 +144,8 @@ class ConnectionHandle:
         """Unsubscribes."""
     def end(self, code: int, reason: str, raised: bool = False) -> None:
         """Ends the connection; from any thread."""
+    def extend(self, seconds: float) -> None:
+        """Ends it with 4401 in so many seconds, and no longer when it would have; from any thread."""
     def is_on_loop(self) -> bool:
         """Whether the calling thread is the loop's."""
 
@@ -170,6 +177,7 @@ class Server:
         self,
         request: Request,
         user: str | None,
+        expires_in: float | None,
         priority: int,
         subprotocol: str | None,
         headers: list[tuple[str, str]],
@@ -221,6 +229,8 @@ class Server:
         self, limits: dict[str, Any], origin_names: list[str] | str | None, stall_limit: float | None
     ) -> None:
         """Other limits from now on."""
+    def reload_keys(self) -> None:
+        """Reads the keys of bearer tokens anew; with a problem those in force stay."""
     def define_channel(self, pattern: str, overflow_name: str | None, high_water: int | None) -> None:
         """The policy of a pattern."""
     def depart(self, seconds: float) -> None:

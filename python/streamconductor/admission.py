@@ -11,6 +11,8 @@ __all__ = ["Accept", "Context_co", "Reject"]
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
+    from .lifetime import Moment
+
     # `Connection` without a parameter is one whose context nobody looks at: every connection is one.
     Context_co = TypeVar("Context_co", covariant=True, default=object)
 else:
@@ -26,13 +28,15 @@ class Accept(Generic[Context_co]):
 
     Attributes:
         user: names whose connection it is, for `connections(user=…)`, `broadcast(user=…)` and
-            `disconnect(user=…)`; `None`: nobody's in particular.
+            `disconnect(user=…)`; `None`: the one that its bearer token names, else nobody's in particular.
         context: any object of the application; becomes `Connection.context`.
         priority: for `Config.eviction="priority"`: the greater, the longer it stays. Default 0.
         subprotocol: the subprotocol to select, one that the client offers; `None`: the route's choice, the first
             of its list that the client offers.
         subscribe: channels that it is subscribed to from its first moment; the names have 1 to 255 bytes.
         headers: more headers of the 101 response, such as ``Set-Cookie``.
+        expires_at: when the connection is closed with 4401, as in `Connection.extend`; `None`: when its bearer token
+            says (`Config.token_keys`), else never.
     """
 
     user: str | None = None
@@ -41,6 +45,7 @@ class Accept(Generic[Context_co]):
     subprotocol: str | None = None
     subscribe: Sequence[str] = ()
     headers: Mapping[str, str] | Sequence[tuple[str, str]] = ()
+    expires_at: Moment | None = None
 
     if TYPE_CHECKING:
         # An `Accept[User]` cannot be made without its context, so that of a `Connection[User]` is never None.
@@ -53,6 +58,7 @@ class Accept(Generic[Context_co]):
             subprotocol: str | None = None,
             subscribe: Sequence[str] = (),
             headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+            expires_at: Moment | None = None,
         ) -> None: ...
         @overload
         def __init__(
@@ -64,6 +70,7 @@ class Accept(Generic[Context_co]):
             subprotocol: str | None = None,
             subscribe: Sequence[str] = (),
             headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+            expires_at: Moment | None = None,
         ) -> None: ...
         def __init__(self, **fields: Any) -> None: ...
 

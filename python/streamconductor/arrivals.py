@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .admission import Accept, Reject, header_pairs
+from .lifetime import seconds_until
 from .policy import ConnectionInfo, PoolPolicy, PoolSnapshot
 from .rate_limited import RateLimited
 
@@ -130,10 +131,14 @@ class Arrivals:
                     "choose one of request.subprotocols, or None"
                 )
             channels = self._channels(verdict)
+            expires_in = None
+            if verdict.expires_at is not None:
+                expires_in = seconds_until("Accept.expires_at", verdict.expires_at)
             self._contexts[identity] = (verdict.context, channels)
             self._native.admit(
                 request,
                 verdict.user,
+                expires_in,
                 verdict.priority,
                 verdict.subprotocol,
                 header_pairs(verdict.headers),

@@ -44,6 +44,7 @@ Port = Annotated[int, BeforeValidator(_count), Field(ge=0, le=65_535)]
 Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=2**48)]
 Seconds = Annotated[float, BeforeValidator(duration), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Files = Annotated[tuple[Path, ...], BeforeValidator(_names)]
 
 
 def _setting(default: Any, bounds: str, *, unit: str, reached: str, **more: Any) -> Any:
@@ -130,6 +131,22 @@ class Config(BaseSettings):
         unit="tokens", shown="none", reached="what else a client offers is not selected")
     bearer_cookie: str | None = _setting(None, "The cookie that may carry the bearer token",
         unit="cookie name", none="no cookie is read", reached="Request.bearer_token is None without it")
+    token_keys: Files | None = _setting(None,
+        "Files with the keys of bearer tokens (JWT), which every upgrade must then carry: a public key or "
+        "certificate in `.pem`, a JWK Set in `.json`, any other a secret for HS256", unit="paths",
+        none="no token is checked, and on_connect alone decides",
+        reached="401 for an upgrade without a good token; ConfigError at start if a key cannot be read")
+    token_issuer: str | None = _setting(None, "The `iss` of bearer tokens", unit="text",
+        none="any, or none", reached="401 for a token of another issuer", min_length=1)
+    token_audience: str | None = _setting(None, "The `aud` of bearer tokens, or one of several", unit="text",
+        none="tokens that name an audience are refused", reached="401 for a token that is not for it",
+        min_length=1)
+    token_leeway: Annotated[float, BeforeValidator(duration), Field(ge=0, le=60)] = _setting(0.0,
+        "By how much the clock of who makes the tokens may differ from ours", unit="seconds",
+        reached="401 for a token that has expired or is not valid yet; close 4401 `token_expired` that much "
+        "after its `exp`")
+    token_user_claim: str = _setting("sub", "The claim of a bearer token that becomes Connection.user",
+        unit="name of a claim", reached="the connection is nobody's where a token lacks it", min_length=1)
 
     # How long things may take.
     open_timeout: Seconds = _setting(5.0, "TLS, request head and on_connect together", unit="seconds",
@@ -334,6 +351,13 @@ class Config(BaseSettings):
             raise ValueError("is no cookie name; use letters, digits and -._")
         return value
 
+    @field_validator("token_keys")
+    @classmethod
+    def _check_token_keys(cls, value: tuple[Path, ...] | None) -> tuple[Path, ...] | None:
+        if value == ():
+            raise ValueError("names no file, so that nobody could come in; leave it out to check no token")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
@@ -351,5 +375,6 @@ class Config(BaseSettings):
 # Where it listens, and what the native half reads once or not at all.
 _ADDRESSES = frozenset({"host", "port", "unix_socket", "admin_host", "admin_port", "admin_token"})
 _OTHERS = frozenset({"origins", "subprotocols", "bearer_cookie", "heartbeat_message", "encoder"})
-_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _OTHERS
+_TOKENS = frozenset(name for name in Config.model_fields if name.startswith("token_"))
+_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _OTHERS - _TOKENS
 Config.reconfigurable = (_LIMITS | {"origins"}) - {"threads", "backlog"}

@@ -69,5 +69,10 @@ class ConfigKeywords(TypedDict, total=False):
     origins: Literal["*"] | str | Sequence[str] | None
     subprotocols: str | Sequence[str]
     bearer_cookie: str | None
+    token_keys: str | Sequence[str | PathLike[str]] | None
+    token_issuer: str | None
+    token_audience: str | None
+    token_leeway: DurationLike
+    token_user_claim: str
     heartbeat_message: str | None
     encoder: Encoder | None

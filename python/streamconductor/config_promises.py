@@ -21,7 +21,7 @@ RESERVE = 1 << 20
 
 def broken_promises(config: Config) -> list[str]:
     """One line for each broken promise: field, value, limit, fix."""
-    return [*_timing(config), *_marks(config), *_places(config)]
+    return [*_timing(config), *_marks(config), *_places(config), *_tokens(config)]
 
 
 def _timing(config: Config) -> Iterator[str]:
@@ -105,6 +105,18 @@ def _places(config: Config) -> Iterator[str]:
             f"admin_port = {config.admin_port} is the main port, and the admin address needs its own; "
             f"set admin_port to another port, such as {config.port + 1 if config.port < 65_535 else 8001}"
         )
+
+
+def _tokens(config: Config) -> Iterator[str]:
+    if config.token_keys is not None:
+        return
+    # Whoever sets one of these believes that tokens are checked.
+    for name in ("token_issuer", "token_audience"):
+        if getattr(config, name) is not None:
+            yield (
+                f"{name} = {getattr(config, name)!r} needs token_keys, which is None: no token is checked, and "
+                f"everybody comes in; set token_keys, or leave {name} out"
+            )
 
 
 _SIZES = frozenset({"max_connections", "max_buffered", "max_inbound", "max_message_size", "memory_budget"})

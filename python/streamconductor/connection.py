@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .admission import Context_co
 from .close import CloseCode, check_close
 from .errors import ConnectionClosed, ConnectionClosedOK, NotRunning, WrongThread
+from .lifetime import Moment, seconds_until
 from .notices import Backpressure, Closed, State
 from .validation import Validator
 
@@ -50,11 +51,11 @@ class Connection(Generic[Context_co]):
     """One open WebSocket connection. Made by the server; the handler gets it.
 
     Its parameter is the type of `context`: a `Connection[User]` where `on_connect` returns an `Accept[User]`, a
-    `Connection[None]` where it attaches nothing. All methods belong to the event loop's thread, except `close`,
-    which may be called from any.
+    `Connection[None]` where it attaches nothing. All methods belong to the event loop's thread, except `close` and
+    `extend`, which may be called from any.
 
     Attributes:
-        user: the user that `on_connect` named, or None.
+        user: the user that `on_connect` or its bearer token named, or None.
         context: the object that `on_connect` attached, or None.
         subprotocol: the subprotocol that was selected, or None.
         closed: how it ended, once it has.
@@ -371,6 +372,27 @@ class Connection(Generic[Context_co]):
             self._handle.end(code, reason)
             self._is_asked_to_close = True
         return _Ended(self)
+
+    def extend(self, until: Moment) -> None:
+        """Has its life end then, sooner or later than so far: it is closed with 4401 `token_expired`, whatever it
+        does.
+
+        May be called from any thread. Without this call it ends with its bearer token, or at `Accept.expires_at`;
+        without either it lives on. The time until then is counted from this call on: a clock that is set meanwhile
+        changes nothing. A connection that is closing or closed stays so.
+
+        Args:
+            until: a datetime with a time zone, or seconds since 1970; in the past: it is closed now; ``math.inf``:
+                never.
+
+        Raises:
+            Overloaded: the shard's mailbox is full; nothing was changed.
+            TypeError: it is neither.
+            ValueError: a datetime without a time zone, or NaN.
+        """
+        seconds = seconds_until("until", until)
+        if self._handle.state_number < State.CLOSING:
+            self._handle.extend(seconds)
 
     async def wait_closed(self) -> None:
         """Waits until it has ended."""

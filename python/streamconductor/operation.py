@@ -51,19 +51,21 @@ class Operation(Directory):
         """Changes limits, policies, rates and intervals at once, on every shard.
 
         Lowering `max_connections` ends connections at a rate, never all at once. A changed `overflow` holds for
-        channels that come into being afterwards.
+        channels that come into being afterwards. The files of `Config.token_keys` are read anew, at every call.
 
         Args:
             fields: the keywords of `Config` that `Config.reconfigurable` names; the others stay as they are.
 
         Raises:
-            ConfigError: a field is unknown or malformed, or a promise would be broken; nothing was changed.
+            ConfigError: a field is unknown or malformed, a promise would be broken, or a key cannot be read; nothing
+                was changed.
             ValueError: a field that cannot be changed while the server runs.
         """
         native = self._running("reconfigure")
         if fixed := sorted((set(fields) & set(Config.model_fields)) - Config.reconfigurable):
             raise ValueError(f"{', '.join(fixed)} cannot be changed while the server runs; restart it")
         config = self.config.replace(**fields)
+        native.reload_keys()
         native.reconfigure(config.limits(), origins_setting(config), config.stall_limit)
         self.config = self._arrivals.config = config
         self._handlers.timeout = config.handler_timeout
@@ -129,6 +131,19 @@ class Operation(Directory):
     def _end_beat(self) -> None:
         if self._beat_handle is not None:
             self._beat_handle.cancel()
+
+
+def token_setting(config: Config) -> dict[str, Any] | None:
+    """What bearer tokens are checked with, as the native half takes it."""
+    if config.token_keys is None:
+        return None
+    return {
+        "files": list(config.token_keys),
+        "issuer": config.token_issuer,
+        "audience": config.token_audience,
+        "leeway": config.token_leeway,
+        "user_claim": config.token_user_claim,
+    }
 
 
 def origins_setting(config: Config) -> list[str] | str | None:

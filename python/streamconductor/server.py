@@ -17,7 +17,7 @@ from .dispatch import Dispatcher
 from .exit import stop_at_exit
 from .handlers import Handlers
 from .health import HealthChecks
-from .operation import Operation, origins_setting
+from .operation import Operation, origins_setting, token_setting
 from .policy import PoolPolicy
 
 __all__ = ["Server"]
@@ -65,6 +65,7 @@ class Server(Operation):
 
         Raises:
             BindError: an address cannot be listened on.
+            ConfigError: a file of `Config.token_keys` holds no key that can be used.
             RuntimeError: it runs already.
             UnsupportedEventLoop: the loop is neither asyncio's nor uvloop's.
         """
@@ -247,6 +248,7 @@ class Server(Operation):
                 for path, (content, content_type) in self._assets.items()
             ],
             "retry_after": config.retry_after,
+            "tokens": token_setting(config),
             "asks": self._on_connect is not None or self._pool_policy is not None,
             "has_pool_policy": self._pool_policy is not None,
             "reports_closes": bool(self._on_close),

@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support import tokens
 from tests.support.programs import Program, ended
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,31 @@ def test_sighup_reads_the_file_again(tmp_path: Path) -> None:
         running.send(signal.SIGHUP)
         running.line("the configuration stays as it is: .*settings.toml cannot be read")
         assert answer(port) == "limit 6"
+
+
+def test_sighup_reads_the_keys_of_tokens_again(tmp_path: Path) -> None:
+    application(tmp_path)
+    old, new = tokens.hs256(), tokens.hs256()
+    file = old.write(tmp_path, "secret")
+
+    def status(port: str, token: str) -> int:
+        try:
+            with connect(f"ws://127.0.0.1:{port}/", additional_headers={"Authorization": f"Bearer {token}"}):
+                return 101
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+    with Program(*SERVE, "application:server", "--token-keys", str(file), cwd=tmp_path) as running:
+        port = running.line(LISTENING)[1]
+        assert [status(port, signer.token()) for signer in (old, new)] == [101, 401]
+        file.write_bytes(b"short")
+        running.send(signal.SIGHUP)
+        running.line("the configuration stays as it is: token_keys: .* holds a secret of 5 bytes")
+        assert status(port, old.token()) == 101
+        new.write(tmp_path, "secret")
+        running.send(signal.SIGHUP)
+        running.line("the keys of bearer tokens were read anew")
+        assert [status(port, signer.token()) for signer in (old, new)] == [401, 101]
 
 
 def test_reload_starts_anew_when_a_file_changes(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "overflow": "disconnect", "dwell": 5.0, "max_lag": 60.0,
         "max_inbound": 256 << 10, "max_channels": 128,
         "memory_budget": 32 << 30, "origins": None, "subprotocols": (), "bearer_cookie": None,
+        "token_keys": None, "token_issuer": None, "token_audience": None, "token_leeway": 0.0,
+        "token_user_claim": "sub",
         "heartbeat_message": None, "encoder": None,
     }  # fmt: skip
     assert Config().model_dump() == expected
@@ -400,6 +402,7 @@ def test_what_may_be_reconfigured() -> None:
     assert set(Config.model_fields) - Config.reconfigurable == {
         "host", "port", "unix_socket", "backlog", "admin_host", "admin_port", "admin_token", "threads",
         "subprotocols", "bearer_cookie", "heartbeat_message", "encoder",
+        "token_keys", "token_issuer", "token_audience", "token_leeway", "token_user_claim",
     }  # fmt: skip
 
 

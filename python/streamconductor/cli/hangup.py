@@ -28,7 +28,8 @@ def reread(server: Server, settings: Settings) -> None:
             name: getattr(config, name) for name in changed if name in Config.reconfigurable
         }
         before = server.config
-        if fields:
+        # Also without a change: the files of keys are read anew.
+        if fields or server.config.token_keys is not None:
             server.reconfigure(**fields)
     except (StreamConductorError, ValueError) as error:
         logger.error("the configuration stays as it is: %s", "; ".join(str(error).splitlines()))
@@ -38,5 +39,7 @@ def reread(server: Server, settings: Settings) -> None:
     for name in changed:
         if name not in fields:
             logger.warning("%s cannot change while the server runs; restart it", name)
+    if server.config.token_keys is not None:
+        logger.info("the keys of bearer tokens were read anew")
     if not changed:
         logger.info("the configuration has not changed")

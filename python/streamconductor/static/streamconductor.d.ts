@@ -40,7 +40,9 @@ export interface StreamConductorSocketOptions {
   maxQueue?: number;
   /**
    * Called before the next attempt when the server closed with 4401, token expired. When it rejects or takes
-   * longer than five seconds it is called again after a delay. Default `null`: 4401 closes for good.
+   * longer than five seconds it is called again after a delay. Also called after an attempt that never opened, as
+   * browsers do not tell a 401 from a lost server; when it fails then, the old token is tried again. Default `null`:
+   * 4401 closes for good.
    */
   refresh?: (() => Promise<Fresh> | Fresh) | null;
 }

@@ -107,35 +107,35 @@ export class StreamConductorSocket extends EventTarget {
   #ended({ code, reason, wasClean }, window) {
     clearTimeout(this.#timer);
     this.#link.onopen = this.#link.onmessage = this.#link.onclose = null;
-    const again = RETURN.includes(code) || BACK_OFF.includes(code) || (code === REFRESH && this.#options.refresh);
+    const { refresh } = this.#options, again = [...RETURN, ...BACK_OFF, ...(refresh ? [REFRESH] : [])].includes(code);
+    const renew = code === REFRESH ? "must" : refresh && this.#state === CONNECTING && "may"; // 1006 may be a 401
     if (this.#state === CLOSING || !again) return this.#finish({ code, reason, wasClean });
     if (this.#state === OPEN && now() - this.#openedAt >= STABLE) this.#attempt = 0;
     this.#state = CONNECTING;
     this.dispatchEvent(new CustomEvent("lost", { detail: { code, reason, wasClean } }));
-    if (this.#state === CONNECTING) this.#wait(BACK_OFF.includes(code) ? 2 : 0, code === REFRESH, window);
+    if (this.#state === CONNECTING) this.#wait(BACK_OFF.includes(code) ? 2 : 0, renew, window);
   }
 
   // Full jitter: uniform over the whole window, so that ten thousand pages never return as one.
-  #wait(steps, refresh, window = Math.min(this.#most, this.#least * 2 ** (this.#attempt + steps))) {
+  #wait(steps, renew, window = Math.min(this.#most, this.#least * 2 ** (this.#attempt + steps))) {
     const delay = Math.random() * window, detail = { attempt: (this.#attempt += 1), delay: delay / 1000 };
-    this.#retry = () => this.#again(refresh);
-    this.#timer = setTimeout(this.#retry, delay);
+    this.#timer = setTimeout(this.#retry = () => this.#again(renew), delay);
     this.dispatchEvent(new CustomEvent("reconnecting", { detail }));
   }
 
-  async #again(refresh) {
+  async #again(renew) {
     clearTimeout(this.#timer);
     this.#retry = null;
     if (this.#state !== CONNECTING) return; // closed while waiting
     try {
       const late = (_, fail) => setTimeout(fail, OPEN_TIMEOUT);
-      const fresh = refresh && (await Promise.race([this.#options.refresh(), new Promise(late)]));
+      const fresh = renew && (await Promise.race([this.#options.refresh(), new Promise(late)]));
       if (this.#state !== CONNECTING) return; // closed meanwhile
       this.#url = (typeof fresh === "string" ? fresh : fresh?.url) ?? this.#url;
       this.#options = { ...this.#options, protocols: fresh?.protocols ?? this.#options.protocols };
       this.#dial();
     } catch {
-      if (this.#state === CONNECTING) this.#wait(0, refresh); // no new token yet: ask again later
+      if (this.#state === CONNECTING) this.#wait(0, renew === "must" && renew); // no new token yet: ask again later
     }
   }
 

@@ -17,6 +17,8 @@ pub enum Outcome {
     Malformed,
     /// Refused because of its origin: 403.
     Origin,
+    /// No bearer token, or one that breaks a rule: 401.
+    Token,
     /// Refused by `on_connect`.
     Rejected,
     /// `on_connect` raised: 500.
@@ -33,11 +35,12 @@ pub enum Outcome {
 
 impl Outcome {
     /// The names of all outcomes, in order.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "accepted",
         "plain",
         "malformed",
         "origin",
+        "token",
         "rejected",
         "raised",
         "full",

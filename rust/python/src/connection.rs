@@ -168,6 +168,14 @@ impl ConnectionHandle {
         Ok(())
     }
 
+    /// Ends it with 4401 in `seconds`, and no longer when it would have; from any thread.
+    fn extend(&self, python: Python<'_>, seconds: f64) -> PyResult<()> {
+        self.check_process(python)?;
+        let until = self.link.at(seconds);
+        let command = Command::Extend { connection: self.id, until };
+        self.link.send(python, self.id.shard(), command).map_err(|full| error::overloaded(python, full))
+    }
+
     /// Whether the calling thread is the loop's.
     fn is_on_loop(&self) -> bool {
         self.link.is_on_loop()

@@ -5,6 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use streamconductor_net::mailbox::Full as MailboxFull;
 use streamconductor_net::server::StartError;
+use streamconductor_net::tokens::KeyError;
 
 fn class<'py>(
     python: Python<'py>,
@@ -28,6 +29,7 @@ exception!(overloaded_class, "Overloaded");
 exception!(too_big_class, "MessageTooBig");
 exception!(wrong_thread_class, "WrongThread");
 exception!(bind_class, "BindError");
+exception!(config_class, "ConfigError");
 exception!(not_running_class, "NotRunning");
 exception!(forked_class, "ForkedProcess");
 
@@ -59,6 +61,11 @@ pub fn not_running(python: Python<'_>, call: &str) -> PyErr {
 /// A handle that a child process inherited.
 pub fn forked(python: Python<'_>) -> PyErr {
     raise(forked_class(python), |class| class.call0())
+}
+
+/// A key file that cannot be used.
+pub fn key(python: Python<'_>, error: &KeyError) -> PyErr {
+    raise(config_class(python), |class| class.call1((vec![format!("token_keys: {error}")],)))
 }
 
 /// A server that did not start.

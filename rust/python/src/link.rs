@@ -8,10 +8,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::thread::ThreadId;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use streamconductor_core::config::Limits;
 use streamconductor_core::shard::command::Command;
+use streamconductor_core::time::Timestamp;
 use streamconductor_net::driver_weight as weight;
 use streamconductor_net::mailbox::{Class, Full};
 use streamconductor_net::server::Server;
@@ -103,6 +105,13 @@ impl Link {
     /// Bytes of messages not taken at which reading pauses.
     pub fn max_inbound(&self) -> usize {
         self.max_inbound.load(Relaxed)
+    }
+
+    /// The moment on the server's clock that is so many seconds ahead; in the past it is now.
+    pub fn at(&self, seconds: f64) -> Timestamp {
+        // What no `Duration` can hold lies beyond the life of any process.
+        let ahead = Duration::try_from_secs_f64(seconds.max(0.0)).ok();
+        self.server.now().after(ahead)
     }
 
     /// Whether the caller is the loop's thread.

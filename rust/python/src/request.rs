@@ -50,6 +50,13 @@ impl Request {
         self.arrival.request.bearer_token(self.bearer_cookie.as_deref())
     }
 
+    /// The claims of the bearer token, parsed anew each time; None where none is asked for.
+    #[getter]
+    fn claims<'py>(&self, python: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Some(claims) = &self.arrival.claims else { return Ok(None) };
+        python.import("json")?.call_method1("loads", (PyBytes::new(python, claims),)).map(Some)
+    }
+
     /// The parameters of the route, decoded.
     #[getter]
     fn path_params<'py>(&self, python: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

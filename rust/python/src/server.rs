@@ -18,8 +18,9 @@ use streamconductor_core::shard::site::Site;
 use streamconductor_net::clock::Clock;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
-use streamconductor_net::readiness::{Readiness, Verdict};
+use streamconductor_net::readiness::Readiness;
 use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
+use streamconductor_net::tokens::BearerTokens;
 use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
@@ -30,7 +31,7 @@ use crate::convert::{Payload, check_channel};
 use crate::error;
 use crate::link::Link;
 use crate::request::Request;
-use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
+use crate::settings::{HealthVerdict, LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
 use crate::site;
 use crate::view::View;
 
@@ -41,6 +42,7 @@ pub struct Server {
     bridge: Bridge,
     readiness: Arc<Readiness>,
     doorbell: Arc<Doorbell>,
+    tokens: Option<Arc<BearerTokens>>,
     admin: Mutex<Option<Admin>>,
 }
 
@@ -70,6 +72,8 @@ impl Server {
         let tick = settings.limits.tick();
         let limits = settings.limits.limits(origins(settings.origins))?;
         let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
+        let tokens = settings.tokens.map(|tokens| site::tokens(tokens, bearer_cookie.clone())).transpose();
+        let tokens = tokens.map_err(|error| error::key(python, &error))?.map(Arc::new);
         let (router, routes) = site::routes(settings.routes)?;
         let site = Site {
             router,
@@ -79,6 +83,7 @@ impl Server {
             reports_backpressure: settings.reports_backpressure,
             has_pool_policy: settings.has_pool_policy,
             retry_after: Duration::from_secs_f64(settings.retry_after),
+            tokens: tokens.clone().map(|tokens| tokens as Arc<_>),
             plain: Arc::new(front),
         };
         let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
@@ -100,6 +105,7 @@ impl Server {
             bridge: Bridge::new(factory, bearer_cookie),
             readiness,
             doorbell,
+            tokens,
             admin: Mutex::new(None),
         })
     }
@@ -133,13 +139,14 @@ impl Server {
     }
 
     /// `on_connect` said yes.
-    #[pyo3(signature = (request, user, priority, subprotocol, headers, subscribe, victim))]
+    #[pyo3(signature = (request, user, expires_in, priority, subprotocol, headers, subscribe, victim))]
     #[expect(clippy::too_many_arguments, reason = "the fields of streamconductor.Accept")]
     fn admit(
         &self,
         python: Python<'_>,
         request: &Request,
         user: Option<String>,
+        expires_in: Option<f64>,
         priority: i64,
         subprotocol: Option<String>,
         headers: Vec<(String, String)>,
@@ -160,6 +167,7 @@ impl Server {
         let admission = Admission {
             connection,
             user: user.map(Into::into),
+            expires_at: expires_in.map(|seconds| link.at(seconds)),
             priority,
             subprotocol,
             headers,
@@ -368,10 +376,14 @@ impl Server {
     /// A health check gave its verdict.
     fn record_health(&self, python: Python<'_>, name: String, verdict: HealthVerdict) -> PyResult<()> {
         let at = self.link(python)?.server.now();
-        let stale_after = Duration::from_secs_f64(verdict.stale_after);
-        let HealthVerdict { state, required, detail, facts, .. } = verdict;
-        self.readiness.record(name, Verdict { state, required, detail, facts, at, stale_after });
+        self.readiness.record(name, verdict.given(at));
         Ok(())
+    }
+
+    /// Reads the keys of bearer tokens anew; with a problem those in force stay.
+    fn reload_keys(&self, python: Python<'_>) -> PyResult<()> {
+        let Some(tokens) = &self.tokens else { return Ok(()) };
+        python.detach(|| tokens.reload()).map_err(|error| error::key(python, &error))
     }
 
     /// Other limits from now on.
@@ -457,17 +469,6 @@ impl Server {
     fn is_running(&self) -> bool {
         self.running().is_some()
     }
-}
-
-/// What a health check says.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct HealthVerdict {
-    state: String,
-    required: bool,
-    detail: String,
-    facts: String,
-    stale_after: f64,
 }
 
 impl Server {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
+use streamconductor_core::time::Timestamp;
 use streamconductor_net::listener::Address;
+use streamconductor_net::readiness::Verdict;
 
 /// `Config.limits()`: bytes, seconds, counts and names, validated there.
 #[derive(FromPyObject)]
@@ -162,6 +164,17 @@ pub struct AssetSetting {
     pub content: Vec<u8>,
 }
 
+/// What bearer tokens are checked with.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct TokenSetting {
+    pub files: Vec<PathBuf>,
+    pub issuer: Option<String>,
+    pub audience: Option<String>,
+    pub leeway: f64,
+    pub user_claim: String,
+}
+
 /// Everything that a server is started with.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -178,6 +191,7 @@ pub struct ServerSettings {
     pub channels: Vec<ChannelSetting>,
     pub assets: Vec<AssetSetting>,
     pub retry_after: f64,
+    pub tokens: Option<TokenSetting>,
     pub asks: bool,
     pub has_pool_policy: bool,
     pub reports_closes: bool,
@@ -193,6 +207,25 @@ impl ServerSettings {
             return Ok(vec![Address::Unix(path.clone())]);
         }
         self.addresses.iter().map(|text| Ok(Address::Tcp(socket_address(text)?))).collect()
+    }
+}
+
+/// What a health check says.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct HealthVerdict {
+    state: String,
+    required: bool,
+    detail: String,
+    facts: String,
+    stale_after: f64,
+}
+
+impl HealthVerdict {
+    /// The verdict, given at that moment.
+    pub fn given(self, at: Timestamp) -> Verdict {
+        let Self { state, required, detail, facts, stale_after } = self;
+        Verdict { state, required, detail, facts, at, stale_after: Duration::from_secs_f64(stale_after) }
     }
 }
 

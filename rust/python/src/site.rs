@@ -2,6 +2,7 @@
 //! translation.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,8 +12,9 @@ use streamconductor_core::config::Overflow;
 use streamconductor_core::handshake::{RouteSettings, Router};
 use streamconductor_core::shard::site::Route;
 use streamconductor_net::front::{Asset, MAX_ASSET};
+use streamconductor_net::tokens::{BearerTokens, KeyError, Rules, TokenSettings};
 
-use crate::settings::{AssetSetting, ChannelSetting, RouteSetting, origins, overflow};
+use crate::settings::{AssetSetting, ChannelSetting, RouteSetting, TokenSetting, origins, overflow};
 
 /// The router, and what the shards do with each route's connections.
 pub fn routes(settings: Vec<RouteSetting>) -> PyResult<(Router, Vec<Route>)> {
@@ -50,6 +52,17 @@ pub fn assets(settings: Vec<AssetSetting>) -> PyResult<HashMap<String, Asset>> {
             Ok((asset.path, Asset { content_type, content: asset.content.into() }))
         })
         .collect()
+}
+
+/// Whoever checks bearer tokens, with all keys read.
+pub fn tokens(setting: TokenSetting, cookie: Option<String>) -> Result<BearerTokens, KeyError> {
+    let rules = Rules {
+        issuer: setting.issuer,
+        audience: setting.audience,
+        leeway: Duration::from_secs_f64(setting.leeway),
+        user_claim: setting.user_claim,
+    };
+    BearerTokens::load(TokenSettings { files: setting.files, rules, cookie })
 }
 
 /// The registry with the policies of all patterns.

@@ -36,7 +36,7 @@ impl Refusal {
     }
 
     /// Adds a header that only the handshake itself may set.
-    pub(super) fn with_own(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with_own(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.pairs.push((name.into(), value.into()));
         self
     }

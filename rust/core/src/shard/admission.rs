@@ -18,9 +18,14 @@ use crate::wire::{Wire, Wrote};
 
 impl<W: Wire> Shard<W> {
     /// `on_connect` said yes.
-    pub(super) fn admit(&mut self, admission: Box<Admission>, now: Timestamp) {
+    pub(super) fn admit(&mut self, mut admission: Box<Admission>, now: Timestamp) {
         let Some(index) = self.admitting(admission.connection) else { return };
         let Some(connection) = self.places.get_mut(index) else { return };
+        if let Some(opening) = &mut connection.opening {
+            // What the application does not say is as the token has it.
+            admission.user = admission.user.take().or(opening.user.take());
+            admission.expires_at = admission.expires_at.or(opening.expires_at);
+        }
         if matches!(connection.holds, Holds::Slot(_)) {
             return self.open(index, *admission, now);
         }
@@ -37,6 +42,7 @@ impl<W: Wire> Shard<W> {
             let admission = Admission {
                 connection: connection.id,
                 user: None,
+                expires_at: None,
                 priority: 0,
                 subprotocol: None,
                 headers: crate::handshake::ResponseHeaders::default(),
@@ -143,6 +149,7 @@ impl<W: Wire> Shard<W> {
         let id = connection.id;
         connection.opening = None;
         connection.clocks.last_message = now;
+        connection.clocks.expires_at = admission.expires_at.unwrap_or(Timestamp::NEVER);
         connection.heartbeat.next_ping = first_ping(id, now, self.limits.ping_interval);
         connection.identity = Some(Box::new(Identity {
             user,

@@ -70,6 +70,13 @@ pub enum Command {
         /// Why.
         ending: Box<Ending>,
     },
+    /// A connection's life ends then, sooner or later than so far.
+    Extend {
+        /// Which.
+        connection: ConnectionId,
+        /// When it is closed with 4401.
+        until: Timestamp,
+    },
     /// End all connections of a user on this shard.
     Disconnect {
         /// Whose.
@@ -122,8 +129,10 @@ pub enum Command {
 pub struct Admission {
     /// Who comes in.
     pub connection: ConnectionId,
-    /// The user, as the application names it.
+    /// The user, as the application names it; `None`: the token's, if there is one.
     pub user: Option<Arc<str>>,
+    /// When the connection is closed with 4401; `None`: when the token says, if there is one.
+    pub expires_at: Option<Timestamp>,
     /// For eviction by priority: greater stays longer.
     pub priority: i64,
     /// The subprotocol, when the application chose it; else the route's choice stands.

@@ -47,6 +47,7 @@ impl<W: Wire> Shard<W> {
                     self.stats.stale += 1;
                 }
             }
+            Command::Extend { connection, until } => self.extend(connection, until),
             Command::Disconnect { user, reason } => {
                 let all: Vec<u32> = self.by_user.get(&user).into_iter().flat_map(Members::iter).collect();
                 for index in all {

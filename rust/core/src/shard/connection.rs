@@ -89,6 +89,10 @@ pub struct Handshaking {
     pub request: Option<Request>,
     pub route: usize,
     pub subprotocol: Option<String>,
+    /// The user that the token names.
+    pub user: Option<Arc<str>>,
+    /// When the token's life ends.
+    pub expires_at: Option<Timestamp>,
     /// The response, while the socket has not taken all of it.
     pub answer: Option<Answer>,
     /// The verdict, while it waits for a slot.
@@ -122,6 +126,8 @@ pub struct Clocks {
     pub message_began: Option<Timestamp>,
     /// When closing or lingering began.
     pub closing: Timestamp,
+    /// When its token, or what the application said of it, ends its life.
+    pub expires_at: Timestamp,
     /// The second in which frames are counted.
     pub rate_second: Timestamp,
 }
@@ -207,6 +213,8 @@ impl Connection {
                 request: None,
                 route: 0,
                 subprotocol: None,
+                user: None,
+                expires_at: None,
                 answer: None,
                 admission: None,
             })),
@@ -214,7 +222,13 @@ impl Connection {
             ring: Ring::new(),
             unread: Vec::new(),
             reading: Reading::default(),
-            clocks: Clocks { accepted: now, last_byte: now, last_message: now, ..Clocks::default() },
+            clocks: Clocks {
+                accepted: now,
+                last_byte: now,
+                last_message: now,
+                expires_at: Timestamp::NEVER,
+                ..Clocks::default()
+            },
             heartbeat: Heartbeat { queued_at: Timestamp::NEVER, ..Heartbeat::default() },
             traffic: Traffic::default(),
             identity: None,
@@ -231,7 +245,7 @@ impl Connection {
         }
     }
 
-    /// The user that `on_connect` named.
+    /// The user that `on_connect` named, or its token.
     pub fn user(&self) -> Option<Arc<str>> {
         self.identity.as_ref().and_then(|identity| identity.user.clone())
     }
@@ -273,6 +287,7 @@ impl Connection {
         }
         consider(self.heartbeat_deadline(limits));
         consider(self.clocks.accepted.after(limits.max_connection_age));
+        consider(self.clocks.expires_at);
         if let Some(began) = self.clocks.message_began {
             consider(began + limits.message_timeout);
         }

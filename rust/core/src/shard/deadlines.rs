@@ -192,6 +192,9 @@ fn overdue(
     if !reads_paused && judged <= now {
         return Some(Ending::HeartbeatLost { limit: limits.ping_timeout });
     }
+    if connection.clocks.expires_at <= now {
+        return Some(Ending::TokenExpired);
+    }
     if let Some(limit) = passed(connection.ring.dwell_since(), Some(limits.dwell)) {
         let _ = limit;
         let buffered = connection.ring.pending().bytes as usize;

@@ -80,6 +80,8 @@ pub struct Arrival {
     pub has_slot: bool,
     /// Whether a verdict is expected; otherwise `Opened` follows at once.
     pub asks: bool,
+    /// The claims of its token, as the JSON text of an object; `None`: none was asked for.
+    pub claims: Option<Bytes>,
 }
 
 /// A connection that is open now.
@@ -89,7 +91,7 @@ pub struct Opening {
     pub connection: ConnectionId,
     /// The subprotocol that was selected.
     pub subprotocol: Option<String>,
-    /// The user that `on_connect` named.
+    /// The user that `on_connect` named, or the token.
     pub user: Option<Arc<str>>,
     /// The route's number.
     pub route: usize,

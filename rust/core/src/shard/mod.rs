@@ -23,6 +23,7 @@ mod places;
 mod room;
 pub mod site;
 mod subscriptions;
+pub mod tokens;
 pub mod view;
 
 use std::collections::{HashMap, VecDeque};

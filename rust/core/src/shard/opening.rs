@@ -69,6 +69,11 @@ impl<W: Wire> Shard<W> {
             };
             connection.address_place = Some(place);
         }
+        // Behind the bounds that cost nothing: a signature is the dearest thing that a stranger may ask for.
+        let claimed = match self.claim(&request, now) {
+            Ok(claimed) => claimed,
+            Err(refusal) => return self.refuse(index, &refusal, Outcome::Token, now),
+        };
         let slot = self.shared.pool.take_slot();
         let may_evict = self.may_evict();
         if slot.is_none() && !may_evict {
@@ -95,11 +100,16 @@ impl<W: Wire> Shard<W> {
             address: connection.peer.address,
             has_slot,
             asks: site.asks,
+            claims: claimed.as_ref().map(|claimed| claimed.claims.clone()),
         };
         if let Some(opening) = &mut connection.opening {
             opening.request = Some(request);
             opening.route = upgrade.route;
             opening.subprotocol = upgrade.subprotocol;
+            if let Some(claimed) = claimed {
+                opening.user = claimed.user;
+                opening.expires_at = Some(claimed.expires_at);
+            }
         }
         if connection.known.is_some() {
             self.events.push(Event::Arrived(Box::new(arrival)));

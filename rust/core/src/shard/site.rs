@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::handshake::{Request, Router};
+use crate::shard::tokens::Tokens;
 
 /// What is the same for every shard of a server.
 #[allow(clippy::struct_excessive_bools, reason = "each says whether the application has one hook")]
@@ -24,6 +25,8 @@ pub struct Site {
     pub has_pool_policy: bool,
     /// How long 503 tells clients to wait.
     pub retry_after: Duration,
+    /// Checks bearer tokens before anybody gets a slot; `None`: nobody needs one.
+    pub tokens: Option<Arc<dyn Tokens>>,
     /// Answers requests that are no upgrades: probes and assets.
     pub plain: Arc<dyn Plain>,
 }

@@ -50,6 +50,7 @@ impl Server {
         let mut admission = Admission {
             connection: client.id,
             user: None,
+            expires_at: None,
             priority: 0,
             subprotocol: None,
             headers: ResponseHeaders::default(),

@@ -42,7 +42,7 @@ fn setup(random: &mut Random) -> Setup {
     limits.max_connection_age = random.one_in(3).then_some(seconds(9));
     limits.memory_budget = 4 << 20;
     let (shards, asks) = (1 + random.below(4), !random.one_in(3));
-    Setup { limits, shards, asks, reports_closes: true, has_pool_policy: random.one_in(3) }
+    Setup { limits, shards, asks, reports_closes: true, has_pool_policy: random.one_in(3), tokens: None }
 }
 
 /// One random run.

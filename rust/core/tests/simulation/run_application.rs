@@ -33,6 +33,7 @@ impl Run {
         let subscribe = if self.below(4) == 0 { vec![self.join(who)] } else { Vec::new() };
         let admission = Admission {
             connection,
+            expires_at: None,
             user: (self.below(2) == 0).then(|| "ada".into()),
             priority: [0, 1, 2][self.below(3)],
             subprotocol: None,

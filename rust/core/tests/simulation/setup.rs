@@ -8,6 +8,7 @@ use streamconductor_core::codec::{Kind, encode_message};
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
 use streamconductor_core::handshake::{Request, ResponseHeaders, RouteSettings, Router, plain_response};
 use streamconductor_core::shard::site::{Plain, Route, Site};
+use streamconductor_core::shard::tokens::Tokens;
 
 pub const TICK: Duration = Duration::from_millis(50);
 
@@ -26,11 +27,19 @@ pub struct Setup {
     pub asks: bool,
     pub reports_closes: bool,
     pub has_pool_policy: bool,
+    pub tokens: Option<Arc<dyn Tokens>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { limits: limits(), shards: 1, asks: false, reports_closes: true, has_pool_policy: false }
+        Self {
+            limits: limits(),
+            shards: 1,
+            asks: false,
+            reports_closes: true,
+            has_pool_policy: false,
+            tokens: None,
+        }
     }
 }
 
@@ -94,6 +103,7 @@ pub fn site(setup: &Setup) -> Site {
         reports_backpressure: true,
         has_pool_policy: setup.has_pool_policy,
         retry_after: seconds(1),
+        tokens: setup.tokens.clone(),
         plain: Arc::new(Probe),
     }
 }

@@ -54,6 +54,7 @@ impl Stand {
             reports_closes: false,
             reports_backpressure: false,
             has_pool_policy: false,
+            tokens: None,
             retry_after: Duration::from_secs(1),
             plain: Arc::new(Front { readiness: Arc::clone(&readiness), assets: HashMap::new() }),
         };
