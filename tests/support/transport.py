@@ -50,7 +50,7 @@ class Authority:
         return {"tls_certificate": str(self._server.certificate), "tls_key": str(self._server.key)}
 
     def client_context(self, certificate: Pair | None = None) -> ssl.SSLContext:
-        """What a client needs to speak to it as `localhost` or 127.0.0.1, with a certificate of its own if it has one."""
+        """What a client needs to speak to it as `localhost` or 127.0.0.1, maybe with a certificate of its own."""
         context = ssl.create_default_context(cafile=str(self.file))
         if certificate is not None:
             context.load_cert_chain(certificate.certificate, certificate.key)
