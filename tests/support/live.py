@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 import streamconductor as sc
 from tests.support import frames, raw
+from tests.support.transport import authority
 
 SETTINGS: dict[str, Any] = {
     "port": 0,
@@ -49,9 +51,17 @@ async def until_async(condition: Callable[[], Awaitable[object]], seconds: float
 
 
 def client(server: sc.Server, path: str = "/", **options: Any) -> connect:
-    """A client of good behaviour: ``async with client(server, "/room") as peer``."""
+    """A client of good behaviour: ``async with client(server, "/room") as peer``. It speaks TLS where the server does."""
     options = {"compression": None, "proxy": None, "ping_interval": None, "max_size": None} | options
-    return connect(f"ws://127.0.0.1:{server.port}{path}", **options)
+    if (tls := tls_of(server)) is not None:
+        options = {"ssl": tls} | options
+    scheme = "ws" if tls is None else "wss"
+    return connect(f"{scheme}://127.0.0.1:{server.port}{path}", **options)
+
+
+def tls_of(server: sc.Server) -> ssl.SSLContext | None:
+    """What a client needs to speak TLS with a server of `authority().server_fields()`; None: it is plain."""
+    return None if server.config.tls_certificate is None else authority().client_context()
 
 
 async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str]:
@@ -66,7 +76,7 @@ async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str
 
 def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = None) -> raw.Peer:
     """A raw peer that has shaken hands and does nothing by itself; it blocks, so keep to a thread what may last."""
-    peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer)
+    peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer, tls=tls_of(server))
     _raw_peers.append(peer)
     peer.upgrade(path)
     return peer
