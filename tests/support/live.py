@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 import streamconductor as sc
 from tests.support import frames, raw
-from tests.support.transport import authority
+from tests.support.transport import tls_of
 
 SETTINGS: dict[str, Any] = {
     "port": 0,
@@ -51,17 +50,12 @@ async def until_async(condition: Callable[[], Awaitable[object]], seconds: float
 
 
 def client(server: sc.Server, path: str = "/", **options: Any) -> connect:
-    """A client of good behaviour: ``async with client(server, "/room") as peer``. It speaks TLS where the server does."""
+    """A client of good behaviour, ``async with client(server, "/room") as peer``; over TLS where the server has it."""
     options = {"compression": None, "proxy": None, "ping_interval": None, "max_size": None} | options
     if (tls := tls_of(server)) is not None:
         options = {"ssl": tls} | options
     scheme = "ws" if tls is None else "wss"
     return connect(f"{scheme}://127.0.0.1:{server.port}{path}", **options)
-
-
-def tls_of(server: sc.Server) -> ssl.SSLContext | None:
-    """What a client needs to speak TLS with a server of `authority().server_fields()`; None: it is plain."""
-    return None if server.config.tls_certificate is None else authority().client_context()
 
 
 async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str]:
