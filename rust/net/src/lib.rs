@@ -39,6 +39,8 @@ mod sockets;
 #[cfg(not(loom))]
 pub mod status;
 #[cfg(not(loom))]
+pub mod tls;
+#[cfg(not(loom))]
 pub mod tokens;
 #[cfg(not(loom))]
 pub mod upward;

@@ -5,6 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use streamconductor_net::mailbox::Full as MailboxFull;
 use streamconductor_net::server::StartError;
+use streamconductor_net::tls::FileError;
 use streamconductor_net::tokens::KeyError;
 
 fn class<'py>(
@@ -29,9 +30,9 @@ exception!(overloaded_class, "Overloaded");
 exception!(too_big_class, "MessageTooBig");
 exception!(wrong_thread_class, "WrongThread");
 exception!(bind_class, "BindError");
-exception!(config_class, "ConfigError");
 exception!(not_running_class, "NotRunning");
 exception!(forked_class, "ForkedProcess");
+exception!(config_class, "ConfigError");
 
 /// `send_nowait` would pass `max_buffered`.
 pub fn full(python: Python<'_>, buffered: usize, size: usize, limit: usize) -> PyErr {
@@ -66,6 +67,11 @@ pub fn forked(python: Python<'_>) -> PyErr {
 /// A key file that cannot be used.
 pub fn key(python: Python<'_>, error: &KeyError) -> PyErr {
     raise(config_class(python), |class| class.call1((vec![format!("token_keys: {error}")],)))
+}
+
+/// Files that TLS cannot be served from: the setting, the file, and why.
+pub fn tls_file(python: Python<'_>, error: &FileError) -> PyErr {
+    raise(config_class(python), |class| class.call1(([error.to_string()],)))
 }
 
 /// A server that did not start.

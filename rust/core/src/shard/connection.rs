@@ -95,6 +95,8 @@ pub struct Handshaking {
     pub expires_at: Option<Timestamp>,
     /// The response, while the socket has not taken all of it.
     pub answer: Option<Answer>,
+    /// What TLS has established; `None` on a plain address.
+    pub secured: Option<crate::shard::securing::Secured>,
     /// The verdict, while it waits for a slot.
     pub admission: Option<Box<crate::shard::command::Admission>>,
 }
@@ -216,6 +218,7 @@ impl Connection {
                 user: None,
                 expires_at: None,
                 answer: None,
+                secured: None,
                 admission: None,
             })),
             codec: Codec::new(Role::Server),
