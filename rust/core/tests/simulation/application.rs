@@ -10,7 +10,7 @@ use streamconductor_core::codec::Kind;
 use streamconductor_core::config::Limits;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
-use streamconductor_core::shard::command::{Admission, Command, Filter, Refused};
+use streamconductor_core::shard::command::{Admission, Command, Filter, Publication, Refused};
 use streamconductor_core::shard::event::{Closed, Event};
 use streamconductor_core::shard::view::ConnectionView;
 use streamconductor_core::stats::Stats;
@@ -90,7 +90,8 @@ impl Server {
     pub fn subscribe(&mut self, client: &Client, channel: &str) -> Arc<Channel> {
         let channel = self.registry.join(channel);
         let (connection, first) = (client.id, None);
-        let command = Command::Subscribe { connection, channel: Arc::clone(&channel), first };
+        let encoding = client.encoding();
+        let command = Command::Subscribe { connection, channel: Arc::clone(&channel), encoding, first };
         self.command(channel.home(), command);
         channel
     }
@@ -109,7 +110,8 @@ impl Server {
     pub fn publish_quietly(&mut self, channel: &Arc<Channel>, payload: &str, key: u64) {
         let (channel, payload) = (Arc::clone(channel), Bytes::copy_from_slice(payload.as_bytes()));
         let home = channel.home();
-        let command = Command::Publish { channel, kind: Kind::Text, payload, key };
+        let publication = Publication { kind: Kind::Text, payload, key, prepared: None };
+        let command = Command::Publish { channel, publication };
         self.shards[home].command(command, self.now);
     }
 
