@@ -72,22 +72,13 @@ fn cut(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// What a parameter of the offer may come with.
-#[derive(Clone, Copy, Default)]
-struct Seen {
-    server_no_context_takeover: bool,
-    client_no_context_takeover: bool,
-    server_max_window_bits: bool,
-    client_max_window_bits: bool,
-}
-
 /// Accepts an offer; `None`: it is declined.
 fn accept(offer: &[u8]) -> Option<Agreement> {
     let (name, mut rest) = cut(offer, b';');
     if name.trim_ascii() != NAME {
         return None;
     }
-    let (mut seen, mut window) = (Seen::default(), None);
+    let (mut seen, mut window) = (0_u8, None);
     while let Some(parameters) = rest {
         let (parameter, after) = cut(parameters, b';');
         rest = after;
@@ -96,26 +87,27 @@ fn accept(offer: &[u8]) -> Option<Agreement> {
             (name, Some(value)) => (name, Some(unquoted(value.trim_ascii())?)),
         };
         // A name that is not known declines the offer, and so does one that comes twice (§7.1).
-        let is_seen = match (name.trim_ascii(), value) {
-            (b"server_no_context_takeover", None) => &mut seen.server_no_context_takeover,
-            (b"client_no_context_takeover", None) => &mut seen.client_no_context_takeover,
+        let parameter = match (name.trim_ascii(), value) {
+            (b"server_no_context_takeover", None) => 1,
+            (b"client_no_context_takeover", None) => 2,
             (b"server_max_window_bits", Some(value)) => {
                 // 8 is valid and cannot be made; a smaller window than offered could, but nobody has it.
                 window = Some(WindowBits::new(window_bits(&value)?)?);
-                &mut seen.server_max_window_bits
+                4
             }
             (b"client_max_window_bits", value) => {
                 // A hint at what the client will do with less (§7.1.2.2); more is kept ready anyway.
                 if let Some(value) = value {
                     window_bits(&value)?;
                 }
-                &mut seen.client_max_window_bits
+                8
             }
             _ => return None,
         };
-        if std::mem::replace(is_seen, true) {
+        if seen & parameter != 0 {
             return None;
         }
+        seen |= parameter;
     }
     Some(Agreement { window })
 }

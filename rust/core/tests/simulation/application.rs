@@ -8,6 +8,7 @@ use streamconductor_core::channel::Channel;
 use streamconductor_core::close::{CloseCode, Ending};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::config::Limits;
+use streamconductor_core::deflate::Prepared;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::shard::command::{Admission, Command, Filter, Publication, Refused};
@@ -108,9 +109,20 @@ impl Server {
 
     /// Publishes within a turn that goes on.
     pub fn publish_quietly(&mut self, channel: &Arc<Channel>, payload: &str, key: u64) {
+        self.publish_prepared(channel, payload, key, None);
+    }
+
+    /// Likewise, with frames that the caller compressed.
+    pub fn publish_prepared(
+        &mut self,
+        channel: &Arc<Channel>,
+        payload: &str,
+        key: u64,
+        prepared: Option<Box<Prepared>>,
+    ) {
         let (channel, payload) = (Arc::clone(channel), Bytes::copy_from_slice(payload.as_bytes()));
         let home = channel.home();
-        let publication = Publication { kind: Kind::Text, payload, key, prepared: None };
+        let publication = Publication { kind: Kind::Text, payload, key, prepared };
         let command = Command::Publish { channel, publication };
         self.shards[home].command(command, self.now);
     }

@@ -126,7 +126,7 @@ impl Run {
             let is_deflated = self.world.peers[who].client.encoding() != Encoding::Raw;
             let bytes = match (is_open, is_deflated) {
                 (false, _) => self.head(),
-                (true, true) if self.below(3) == 0 => self.compressed_frames(),
+                (true, true) if self.below(4) > 0 => self.compressed_frames(),
                 _ => self.frames(),
             };
             self.world.peers[who].outbox.extend(bytes);
@@ -157,7 +157,7 @@ impl Run {
             2 => b"\x16\x03\x01nonsense".to_vec(),
             3 => [upgrade("/chat"), text("early")].concat(),
             4 | 5 => upgrade("/beat"),
-            6..9 => upgrade_deflated("/chat", [9, 12, 15, 15][self.below(4)]),
+            6..11 => upgrade_deflated("/chat", [9, 12, 15, 15][self.below(4)]),
             _ => upgrade("/chat"),
         }
     }
@@ -187,7 +187,7 @@ impl Run {
             0 => compressed(Kind::Text, &vec![b'b'; 5_000]),
             1 => vec![0xC1, 0x84, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF],
             2 => vec![0xC9, 0x80, 0, 0, 0, 0],
-            3 => compressed(Kind::Text, &vec![0xFF; 60]),
+            3 => compressed(Kind::Text, &[0xFF; 60]),
             _ => [compressed(Kind::Text, &vec![b'c'; size]), text("raw")].concat(),
         }
     }

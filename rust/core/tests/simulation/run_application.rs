@@ -7,7 +7,7 @@ use bytes::Bytes;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::close::{CloseCode, Ending};
 use streamconductor_core::codec::Kind;
-use streamconductor_core::deflate::{Compressor, Encoding, Prepared};
+use streamconductor_core::deflate::{Compressor, Encoding, Encodings, Prepared};
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Refused};
@@ -127,7 +127,9 @@ impl Run {
             let payload = format!("{name} {number}{}", " ".repeat(size));
             if let Some(channel) = self.world.channels.get(which).cloned() {
                 let key = u64::from(number % 3);
-                self.world.server.publish_quietly(&channel, &payload, key);
+                // Whoever publishes may compress for the encodings that it knows of.
+                let prepared = (self.below(4) == 0).then(|| self.prepare(channel.encodings(), &payload));
+                self.world.server.publish_prepared(&channel, &payload, key, prepared.map(Box::new));
             } else {
                 self.broadcast(&payload);
             }
@@ -135,7 +137,7 @@ impl Run {
     }
 
     fn broadcast(&mut self, payload: &str) {
-        let prepared = self.prepare(payload);
+        let prepared = self.prepare(self.world.server.deflating.encodings(), payload);
         let exclude: Vec<_> = self.world.peers.iter().take(1).map(|peer| peer.client.id).collect();
         let is_for_one = self.below(3) == 0;
         for shard in 0..self.world.server.shards.len() {
@@ -148,9 +150,9 @@ impl Run {
     }
 
     /// What a caller compresses: for the encodings in use, or for fewer.
-    fn prepare(&mut self, payload: &str) -> Prepared {
+    fn prepare(&mut self, encodings: Encodings, payload: &str) -> Prepared {
         let mut prepared = Prepared::default();
-        for bits in self.world.server.deflating.encodings().windows() {
+        for bits in encodings.windows() {
             let mut frame = Vec::new();
             if self.below(4) > 0
                 && Compressor::new(bits).encode_message(&mut frame, Kind::Text, payload.as_bytes())
