@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use streamconductor_core::close::Ending;
 use streamconductor_core::pool::Usage;
-use streamconductor_core::stats::{Flow, Histogram, Outcome};
+use streamconductor_core::stats::{Deflated, Flow, Histogram, Outcome};
 
 use crate::readiness::Readiness;
 use crate::server::Server;
@@ -57,6 +57,11 @@ fn render(snapshot: &Snapshot, extra: StatusExtra) -> Value {
             "discarded": flow(stats.discarded),
             "pending": flow(stats.pending()),
             "connections_with_pending": stats.backlogged,
+        },
+        "compression": {
+            "connections": snapshot.deflating,
+            "compressed": deflated(stats.compressed),
+            "inflated": deflated(stats.inflated),
         },
         "ledger": {
             "budget": snapshot.budget,
@@ -107,6 +112,14 @@ fn usage(usage: Usage) -> Value {
 
 fn flow(flow: Flow) -> Value {
     json!({"messages": flow.messages, "bytes": flow.bytes})
+}
+
+fn deflated(deflated: Deflated) -> Value {
+    json!({
+        "messages": deflated.messages,
+        "plain_bytes": deflated.plain,
+        "deflated_bytes": deflated.deflated,
+    })
 }
 
 fn durations(histogram: &Histogram) -> Value {

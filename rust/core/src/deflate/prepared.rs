@@ -7,7 +7,7 @@ use super::WindowBits;
 
 /// One message's compressed frames, at most one for each window. A window without one gets the raw frame, which is
 /// valid for everybody.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Prepared(Vec<(WindowBits, Bytes)>);
 
 impl Prepared {

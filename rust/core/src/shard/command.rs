@@ -117,7 +117,6 @@ pub enum Command {
 }
 
 /// One message for a channel's subscribers.
-#[derive(Clone, Debug)]
 pub struct Publication {
     /// Text or binary.
     pub kind: Kind,
