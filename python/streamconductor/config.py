@@ -36,11 +36,17 @@ def _count(value: object) -> object:
     return value
 
 
+def _switch(value: object) -> object:
+    # "off" in the environment and in files has become None.
+    return False if value is None else value
+
+
 def _names(value: object) -> object:
     return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 Count = Annotated[int, BeforeValidator(_count), Field(ge=1, le=2**31)]
+Switch = Annotated[bool, BeforeValidator(_switch)]
 Port = Annotated[int, BeforeValidator(_count), Field(ge=0, le=65_535)]
 Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=2**48)]
 Seconds = Annotated[float, BeforeValidator(duration), Field(gt=0)]
@@ -199,6 +205,12 @@ class Config(BaseSettings):
         none="no limit", reached="reading pauses until the second is over")
     max_control_rate: Count | None = _setting(100, "Inbound pings, pongs and closes of a connection",
         unit="frames a second", none="no limit", reached="close 1008")
+
+    compression: Switch = _setting(False, "Whether newcomers may have permessage-deflate",
+        unit="true or false", none="the same as False",
+        reached="a client that offers it gets smaller messages, for some of a processor's time; others get none")
+    compression_threshold: Size = _setting(512, "Outbound messages that are compressed, from this length on",
+        unit="bytes", reached="it is compressed, once for all subscribers whose clients take the same window")
 
     # What may wait to go out.
     high_water: Size = _setting(64 * 2**10, "Pending bytes of a connection that are nobody's concern",

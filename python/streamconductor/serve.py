@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from .config import Config
 from .config_problems import nearest
@@ -67,7 +67,7 @@ def serve(
     *,
     max_size: int | tuple[int | None, int | None] = _LEFT_OUT,
     write_limit: int | tuple[int, int | None] = _LEFT_OUT,
-    compression: None = None,
+    compression: Literal["deflate"] | bool | None = _LEFT_OUT,
     **options: Any,
 ) -> Serving:
     """Serves one handler on every path, called as in the `websockets` library.
@@ -79,7 +79,8 @@ def serve(
         max_size: bytes of an inbound message, or (message, frame): `Config.max_message_size`, `max_frame_size`.
         write_limit: bytes pending above which `send` waits, or (high, low): `Config.high_water`, `low_water`. A low
             mark that is left out is a quarter of the high one.
-        compression: None; messages are not compressed.
+        compression: ``"deflate"`` or True: permessage-deflate for clients that offer it; `None` or False: messages
+            are not compressed; left out it is `Config.compression`.
         options: `open_timeout`, `close_timeout`, `ping_interval`, `ping_timeout`, `origins`, `subprotocols`, and every
             other field of `Config`. ``origins=None`` is every origin, as there; left out it is `Config.origins`.
 
@@ -87,8 +88,10 @@ def serve(
         TypeError: an option that does not exist, or has another name here, which the text says.
         ConfigError: a value that breaks a promise of `Config`.
     """
-    if compression is not None:
-        raise TypeError("serve() does not compress messages yet; leave compression out")
+    if compression is not _LEFT_OUT:
+        if compression not in ("deflate", True, False, None):
+            raise TypeError(f"serve() has no compression {compression!r}; the one that there is, is deflate")
+        options["compression"] = bool(compression)
     if host is not None:
         options["host"] = host or "0.0.0.0"
     if port is not None:

@@ -173,7 +173,16 @@ def test_options_of_the_same_name() -> None:
     config = config_of(
         ping_interval=None, ping_timeout=None, compression=None, process_request=None, ssl=None
     )
-    assert config.ping_interval is None
+    assert (config.ping_interval, config.compression) == (None, False)
+
+
+def test_compression(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert config_of(compression="deflate").compression is True
+    monkeypatch.setenv("STREAMCONDUCTOR_COMPRESSION", "true")
+    assert config_of().compression is True
+    assert config_of(compression=None).compression is False
+    monkeypatch.setenv("STREAMCONDUCTOR_COMPRESSION", "off")
+    assert config_of().compression is False
 
 
 def test_origins() -> None:
@@ -202,7 +211,7 @@ def test_host_and_port_left_out_are_those_of_the_configuration(monkeypatch: pyte
         ("ping_timeout", None, "ping_interval=None"),
         ("ssl", object(), "proxy"),
         ("unix", True, "unix_socket"),
-        ("compression", "deflate", "compress"),
+        ("compression", "gzip", "deflate"),
         ("origins", [object()], "request.origin"),
         ("max_conections", 3, "max_connections"),
     ],

@@ -40,6 +40,10 @@ pub struct Limits {
     pub max_frame_rate: Option<u32>,
     /// Control frames a second above which the connection fails with 1008; `None`: no limit.
     pub max_control_rate: Option<u32>,
+    /// Whether newcomers may have permessage-deflate.
+    pub compression: bool,
+    /// Bytes of an outbound message from which it is compressed.
+    pub compression_threshold: usize,
     /// Channels one connection may be subscribed to.
     pub max_channels: usize,
 

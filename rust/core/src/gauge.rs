@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::deflate::Encoding;
 use crate::ledger::{Ledger, Owner};
 use crate::lifecycle::Public;
 use crate::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -57,6 +58,7 @@ pub struct Gauge {
     dropped: AtomicU64,
     latency: AtomicU32,
     state: AtomicU8,
+    encoding: AtomicU8,
 }
 
 impl Gauge {
@@ -69,6 +71,7 @@ impl Gauge {
             dropped: AtomicU64::new(0),
             latency: AtomicU32::new(NO_LATENCY),
             state: AtomicU8::new(Public::Connecting as u8),
+            encoding: AtomicU8::new(Encoding::Raw.number()),
         }
     }
 }
@@ -173,6 +176,16 @@ impl Gauge {
     /// Counts dropped publications.
     pub fn add_dropped(&self, messages: u64) {
         self.dropped.fetch_add(messages, Relaxed);
+    }
+
+    /// How messages to it may be encoded; raw, which is always valid, until the shard has said more.
+    pub fn encoding(&self) -> Encoding {
+        Encoding::from_number(self.encoding.load(Relaxed))
+    }
+
+    /// Records what was agreed when it opened.
+    pub fn set_encoding(&self, encoding: Encoding) {
+        self.encoding.store(encoding.number(), Relaxed);
     }
 
     /// The state that `connection.state` shows.

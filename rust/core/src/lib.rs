@@ -19,6 +19,8 @@ pub mod handshake;
 
 pub mod codec;
 
+pub mod deflate;
+
 pub mod lifecycle;
 
 pub mod close;

@@ -83,6 +83,11 @@ pub struct Stats {
     pub discarded: Flow,
     /// Publications taken by home shards here.
     pub published: u64,
+    /// Messages compressed for sending, each once however many get it. One that did not shrink counts, with its own
+    /// size.
+    pub compressed: Deflated,
+    /// Messages received compressed.
+    pub inflated: Deflated,
     /// Frames of messages for a connection that had ended already.
     pub stale: u64,
     /// Writes to sockets.
@@ -115,6 +120,34 @@ impl Flow {
     pub fn add(&mut self, messages: u64, bytes: u64) {
         self.messages += messages;
         self.bytes += bytes;
+    }
+}
+
+/// Messages and their bytes on both sides of permessage-deflate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deflated {
+    /// How many messages.
+    pub messages: u64,
+    /// Bytes as the application has them.
+    pub plain: u64,
+    /// Bytes as they are on the network.
+    pub deflated: u64,
+}
+
+impl Deflated {
+    /// Nothing counted.
+    pub const NONE: Self = Self { messages: 0, plain: 0, deflated: 0 };
+
+    /// Counts one message.
+    pub fn add(&mut self, plain: usize, deflated: usize) {
+        self.merge(Self { messages: 1, plain: plain as u64, deflated: deflated as u64 });
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.plain += other.plain;
+        self.deflated += other.deflated;
     }
 }
 
@@ -193,6 +226,8 @@ impl Stats {
         for (mine, theirs) in self.dropped.iter_mut().zip(other.dropped) {
             mine.add(theirs.messages, theirs.bytes);
         }
+        self.compressed.merge(other.compressed);
+        self.inflated.merge(other.inflated);
         self.accepted += other.accepted;
         self.published += other.published;
         self.stale += other.stale;

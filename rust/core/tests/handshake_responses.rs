@@ -20,10 +20,10 @@ fn the_101_is_the_one_of_the_rfc() {
     let none = ResponseHeaders::default();
     let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                 Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
-    assert_eq!(text(switching_protocols(&request, None, &none).unwrap()), format!("{head}\r\n"));
+    assert_eq!(text(switching_protocols(&request, None, None, &none).unwrap()), format!("{head}\r\n"));
     let headers = ResponseHeaders::checked([("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]).unwrap();
     assert_eq!(
-        text(switching_protocols(&request, Some("v1"), &headers).unwrap()),
+        text(switching_protocols(&request, Some("v1"), None, &headers).unwrap()),
         format!("{head}Sec-WebSocket-Protocol: v1\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n")
     );
 }
@@ -31,7 +31,7 @@ fn the_101_is_the_one_of_the_rfc() {
 #[test]
 fn h8_the_101_chooses_no_extension() {
     let request = request(&upgrade("/chat", "Sec-WebSocket-Extensions: permessage-deflate\r\n"));
-    let response = text(switching_protocols(&request, None, &ResponseHeaders::default()).unwrap());
+    let response = text(switching_protocols(&request, None, None, &ResponseHeaders::default()).unwrap());
     assert!(!response.contains("Extensions"));
 }
 
@@ -39,15 +39,15 @@ fn h8_the_101_chooses_no_extension() {
 fn only_an_upgrade_and_an_offered_subprotocol_get_a_101() {
     let none = ResponseHeaders::default();
     let offers = request(&upgrade("/chat", "Sec-WebSocket-Protocol: v1, bearer.x\r\n"));
-    assert_eq!(switching_protocols(&offers, Some("v2"), &none), Err(SwitchError::NotOffered));
-    assert_eq!(switching_protocols(&offers, Some("v1\r\nX: y"), &none), Err(SwitchError::NotOffered));
-    assert_eq!(switching_protocols(&offers, Some("bearer.x"), &none), Err(SwitchError::Bearer));
+    assert_eq!(switching_protocols(&offers, Some("v2"), None, &none), Err(SwitchError::NotOffered));
+    assert_eq!(switching_protocols(&offers, Some("v1\r\nX: y"), None, &none), Err(SwitchError::NotOffered));
+    assert_eq!(switching_protocols(&offers, Some("bearer.x"), None, &none), Err(SwitchError::Bearer));
     for head in [
         with("GET", "POST"),
         with("Upgrade: websocket", "Upgrade: h2c"),
         with("dGhlIHNhbXBsZSBub25jZQ==", "short"),
     ] {
-        assert_eq!(switching_protocols(&request(&head), None, &none), Err(SwitchError::NotAnUpgrade));
+        assert_eq!(switching_protocols(&request(&head), None, None, &none), Err(SwitchError::NotAnUpgrade));
     }
 }
 

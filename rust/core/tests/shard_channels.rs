@@ -11,13 +11,15 @@ use simulation::*;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::close::Ending;
 use streamconductor_core::codec::Kind;
+use streamconductor_core::deflate::Prepared;
 use streamconductor_core::shard::command::{Audience, Broadcast, Command, Filter};
 
 fn joins(server: &mut Server, client: &Client, name: &str, first: Option<&str>) -> Arc<Channel> {
     let channel = server.registry.join(name);
     let first = first.map(|text| Bytes::from(server_frame(Kind::Text, text.as_bytes())));
     let (home, now) = (channel.home(), server.now);
-    let command = Command::Subscribe { connection: client.id, channel: Arc::clone(&channel), first };
+    let (connection, encoding) = (client.id, client.encoding());
+    let command = Command::Subscribe { connection, channel: Arc::clone(&channel), encoding, first };
     server.shards[home].command(command, now);
     channel
 }
@@ -242,7 +244,7 @@ fn a_large_turn_is_several_chunks_in_order() {
 fn broadcast(server: &mut Server, payload: &str, to: Audience, exclude: &[&Client]) {
     let exclude = exclude.iter().map(|client| client.id).collect();
     let payload = Bytes::copy_from_slice(payload.as_bytes());
-    let broadcast = Broadcast { kind: Kind::Text, payload, to, exclude };
+    let broadcast = Broadcast { kind: Kind::Text, payload, prepared: Prepared::default(), to, exclude };
     server.command(0, Command::Broadcast(Box::new(broadcast)));
 }
 

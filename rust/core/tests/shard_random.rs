@@ -45,6 +45,8 @@ fn run_all(seeds: std::ops::Range<u64>) {
     let unseen: Vec<_> = seen.iter().filter(|(_, count)| **count == 0).map(|(name, _)| **name).collect();
     // Origins are open here, and nobody raises in `on_connect`.
     assert_eq!(unseen, ["origin", "raised"], "{seen:?}");
+    let deflated = [sum.compressed, sum.inflated].map(|counted| counted.messages);
+    assert!(deflated[0] > 1_000 && deflated[1] > 100, "{deflated:?}");
     assert!(sum.dropped[1..].iter().all(|flow| flow.messages > 0));
 }
 

@@ -224,10 +224,12 @@ impl Driver {
                 .enumerate()
                 .any(|(peer, inbox)| peer != number && inbox.is_behind());
         let is_room = !is_held_up && !self.held.is_empty() && self.take_held(now);
-        let sets_aside = is_held_up || !self.held.is_empty();
+        let mut sets_aside = is_held_up || !self.held.is_empty();
         let mut commands = std::mem::take(&mut self.commands);
         let mut kept = 0;
         for command in commands.drain(..) {
+            // Behind publications that took their time to compress, everybody else is looked at first.
+            sets_aside |= self.shard.has_compressed_enough();
             if sets_aside && concerns_channels(&command) {
                 kept += weight(&command);
                 self.held.push_back(command);
@@ -249,9 +251,12 @@ impl Driver {
 
     /// Does what was set aside, as much as in any turn. True: a producer waits for the room that this made.
     fn take_held(&mut self, now: Timestamp) -> bool {
-        let count = self.held.len().min(COMMANDS);
         let mut done = 0;
-        for command in self.held.drain(..count) {
+        for _ in 0..COMMANDS {
+            if self.shard.has_compressed_enough() {
+                break;
+            }
+            let Some(command) = self.held.pop_front() else { break };
             done += weight(&command);
             self.shard.command(command, now);
         }
@@ -395,13 +400,17 @@ fn concerns_channels(command: &Command) -> bool {
 pub fn weight(command: &Command) -> usize {
     let payload = match command {
         Command::Send { frame, .. } | Command::Subscribe { first: Some(frame), .. } => frame.len(),
-        Command::Publish { payload, .. } => payload.len(),
+        Command::Publish { publication, .. } => {
+            let prepared = publication.prepared.as_ref();
+            publication.payload.len() + prepared.map_or(0, |prepared| prepared.real_bytes())
+        }
         Command::Broadcast(broadcast) => {
             let named = match &broadcast.to {
                 Audience::These(ids) => ids.len(),
                 _ => 0,
             };
-            broadcast.payload.len() + (named + broadcast.exclude.len()) * size_of::<ConnectionId>() + 64
+            let payload = broadcast.payload.len() + broadcast.prepared.real_bytes();
+            payload + (named + broadcast.exclude.len()) * size_of::<ConnectionId>() + 64
         }
         Command::Admit(admission) => 128 + admission.subscribe.len() * size_of::<usize>(),
         Command::Refuse(_) | Command::Close { .. } => 128,

@@ -52,6 +52,7 @@ impl Collector for Snapshot {
         self.encode_connections(&mut families)?;
         self.encode_tls(&mut families)?;
         self.encode_traffic(&mut families)?;
+        self.encode_compression(&mut families)?;
         self.encode_memory(&mut families)?;
         self.encode_loops(&mut families)
     }
@@ -157,6 +158,21 @@ impl Snapshot {
         families.gauge("channels", "Channels with subscribers", None, &self.channels.count)?;
         let subscriptions = self.channels.subscriptions;
         families.gauge("subscriptions", "Subscriptions to channels", None, &subscriptions)
+    }
+
+    fn encode_compression(&self, families: &mut Families) -> std::fmt::Result {
+        let deflating = "Connections that negotiated permessage-deflate";
+        families.gauge("compression_connections", deflating, None, &self.deflating)?;
+        let ways = [("out", self.stats.compressed), ("in", self.stats.inflated)];
+        let messages = ways.map(|(way, counted)| (way, counted.messages));
+        let help = "Messages compressed (once, however many get them) and inflated";
+        families.counters("compression_messages", help, None, "direction", messages)?;
+        let plain = ways.map(|(way, counted)| (way, counted.plain));
+        let help = "Bytes of those messages as the application has them";
+        families.counters("compression_plain", help, Some(&Unit::Bytes), "direction", plain)?;
+        let deflated = ways.map(|(way, counted)| (way, counted.deflated));
+        let help = "Bytes of those messages as they are on the network";
+        families.counters("compression_deflated", help, Some(&Unit::Bytes), "direction", deflated)
     }
 
     fn encode_memory(&self, families: &mut Families) -> std::fmt::Result {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use streamconductor_core::channel::Registry;
 use streamconductor_core::config::Limits;
+use streamconductor_core::deflate::InUse;
 use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::pool::{Candidates, Pool};
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::acceptor::{Acceptor, PlaceWanted};
 use crate::clock::Clock;
+use crate::compression::Compression;
 use crate::driver::{self, Surroundings};
 use crate::inbox::Inbox;
 use crate::listener::{Address, Listener};
@@ -79,6 +81,8 @@ pub struct Server {
     foundations: Foundations,
     pool: Pool,
     known: KnownCount,
+    compression: Compression,
+    deflating: InUse,
     registry: Mutex<Registry>,
     addresses: Vec<SocketAddr>,
     starved: Arc<AtomicU64>,
@@ -115,6 +119,7 @@ impl Server {
             site,
             pool: Pool::new(settings.limits.max_connections, settings.limits.max_pending),
             ledger: ledger.clone(),
+            deflating: InUse::default(),
             candidates,
             known: KnownCount::default(),
             shards,
@@ -123,6 +128,8 @@ impl Server {
             inboxes: Arc::clone(&inboxes),
             pool: shared.pool.clone(),
             known: shared.known.clone(),
+            compression: Compression::new(ledger, settings.limits.compression_threshold),
+            deflating: shared.deflating.clone(),
             registry: Mutex::new(registry),
             addresses,
             starved: Arc::default(),
@@ -237,6 +244,16 @@ impl Server {
         &self.known
     }
 
+    /// Compresses on the threads of callers.
+    pub fn compression(&self) -> &Compression {
+        &self.compression
+    }
+
+    /// Open connections that take deflated messages.
+    pub fn deflating(&self) -> &InUse {
+        &self.deflating
+    }
+
     /// How often the kernel had no descriptor for an accept.
     pub fn starved(&self) -> u64 {
         self.starved.load(Ordering::Relaxed)
@@ -339,6 +356,7 @@ impl Server {
         for one in &all {
             sum.merge(one);
         }
+        sum.compressed.merge(self.compression.compressed());
         sum
     }
 
@@ -352,6 +370,7 @@ impl Server {
         self.pool.set_maxima(limits.max_connections, limits.max_pending);
         self.foundations.ledger.set_budget(limits.memory_budget);
         self.inboxes.iter().for_each(|inbox| inbox.adopt(limits.marks.max_buffered));
+        self.compression.set_threshold(limits.compression_threshold);
         self.tell_all(|| Command::Reconfigure { limits: Arc::clone(limits), tick });
     }
 

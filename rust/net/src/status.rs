@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use streamconductor_core::close::Ending;
 use streamconductor_core::pool::Usage;
 use streamconductor_core::shard::securing::TlsVersion;
-use streamconductor_core::stats::{Flow, Histogram, Outcome};
+use streamconductor_core::stats::{Deflated, Flow, Histogram, Outcome};
 
 use crate::readiness::Readiness;
 use crate::server::Server;
@@ -64,6 +64,11 @@ fn render(snapshot: &Snapshot, extra: StatusExtra) -> Value {
             "pending": flow(stats.pending()),
             "connections_with_pending": stats.backlogged,
         },
+        "compression": {
+            "connections": snapshot.deflating,
+            "compressed": deflated(stats.compressed),
+            "inflated": deflated(stats.inflated),
+        },
         "ledger": {
             "budget": snapshot.budget,
             "used": snapshot.used,
@@ -113,6 +118,14 @@ fn usage(usage: Usage) -> Value {
 
 fn flow(flow: Flow) -> Value {
     json!({"messages": flow.messages, "bytes": flow.bytes})
+}
+
+fn deflated(deflated: Deflated) -> Value {
+    json!({
+        "messages": deflated.messages,
+        "plain_bytes": deflated.plain,
+        "deflated_bytes": deflated.deflated,
+    })
 }
 
 fn durations(histogram: &Histogram) -> Value {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::ledger::Owner;
 use streamconductor_core::lifecycle::State;
-use streamconductor_core::shard::command::Command;
+use streamconductor_core::shard::command::{Command, Publication};
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::readiness::Verdict;
 
@@ -134,6 +134,10 @@ fn the_metrics_are_openmetrics_and_tell_the_numbers() {
         ("dropped_bytes_total{policy=\"disconnect\"}", 0.0),
         ("discarded_messages_total", 0.0),
         ("publications_total", 1.0),
+        ("compression_connections", 0.0),
+        ("compression_messages_total{direction=\"out\"}", 0.0),
+        ("compression_plain_bytes_total{direction=\"in\"}", 0.0),
+        ("compression_deflated_bytes_total{direction=\"out\"}", 0.0),
         ("round_trip_seconds_count", 0.0),
         ("delivery_lag_seconds_bucket{le=\"+Inf\"}", series["streamconductor_delivery_lag_seconds_count"]),
         ("pool_utilisation_ratio{places=\"connections\"}", 0.125),
@@ -173,7 +177,8 @@ fn status_and_metrics_agree_on_what_came_to_which_end() {
         let channel = stand.server.registry().find("room").cloned();
         let Some(channel) = channel else { break };
         let payload = vec![b'x'; 512 << 10].into();
-        stand.server.tell(channel.home(), Command::Publish { channel, kind: Kind::Binary, payload, key: 0 });
+        let publication = Publication { kind: Kind::Binary, payload, key: 0, prepared: None };
+        stand.server.tell(channel.home(), Command::Publish { channel, publication });
     }
     let open =
         |states: [u64; State::COUNT]| states[State::Flowing as usize] + states[State::Backpressured as usize];

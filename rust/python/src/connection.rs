@@ -75,7 +75,7 @@ impl ConnectionHandle {
         if self.link.server.must_wait(self.id.shard()) {
             return Ok(2);
         }
-        self.hand_over(python, &payload, size, true)?;
+        self.hand_over(python, &payload, true)?;
         Ok(0)
     }
 
@@ -95,7 +95,7 @@ impl ConnectionHandle {
         if buffered + size > limit {
             return Err(error::full(python, buffered, size, limit));
         }
-        self.hand_over(python, &payload, size, false)?;
+        self.hand_over(python, &payload, false)?;
         Ok(true)
     }
 
@@ -128,14 +128,16 @@ impl ConnectionHandle {
                 if buffered + size > limit {
                     return Err(error::full(python, buffered, size, limit));
                 }
-                self.gauge.sent(size);
-                Some(payload.frame())
+                let frame = self.link.frame(python, self.gauge.encoding(), &payload);
+                self.gauge.sent(frame.len());
+                Some(frame)
             }
         };
         let size = first.as_ref().map_or(0, bytes::Bytes::len);
         let channel = self.link.server.registry().join(channel);
         let home = channel.home();
-        let command = Command::Subscribe { connection: self.id, channel: Arc::clone(&channel), first };
+        let (connection, encoding) = (self.id, self.gauge.encoding());
+        let command = Command::Subscribe { connection, channel: Arc::clone(&channel), encoding, first };
         self.link.send(python, home, command).map_err(|full| {
             channel.leave();
             self.take_back(size);
@@ -192,15 +194,11 @@ impl ConnectionHandle {
         if self.link.is_on_loop() { Ok(()) } else { Err(error::wrong_thread(python, call)) }
     }
 
-    fn hand_over(
-        &self,
-        python: Python<'_>,
-        payload: &Payload<'_>,
-        size: usize,
-        awaited: bool,
-    ) -> PyResult<()> {
+    fn hand_over(&self, python: Python<'_>, payload: &Payload<'_>, awaited: bool) -> PyResult<()> {
+        let frame = self.link.frame(python, self.gauge.encoding(), payload);
+        let size = frame.len();
         self.gauge.sent(size);
-        let command = Command::Send { connection: self.id, frame: payload.frame(), awaited };
+        let command = Command::Send { connection: self.id, frame, awaited };
         self.link.send(python, self.id.shard(), command).map_err(|full| {
             self.take_back(size);
             error::overloaded(python, full)

@@ -56,7 +56,7 @@ impl<'py> Payload<'py> {
         Bytes::copy_from_slice(self.bytes())
     }
 
-    /// A copy of ours, as one server frame.
+    /// A copy of ours, as one server frame that is not compressed.
     pub fn frame(&self) -> Bytes {
         let mut frame = Vec::new();
         encode_message(&mut frame, self.kind(), self.bytes());

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pyo3::prelude::*;
 use streamconductor_core::config::Limits;
+use streamconductor_core::deflate::{Encoding, Encodings, Prepared};
 use streamconductor_core::shard::command::Command;
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::driver_weight as weight;
@@ -19,11 +21,15 @@ use streamconductor_net::mailbox::{Class, Full};
 use streamconductor_net::server::Server;
 
 use crate::admin::Desk;
+use crate::convert::Payload;
 
 /// Commands after which a shard is woken at once.
 const COMMANDS: usize = 256;
 /// Bytes after which a shard is woken at once.
 const BYTES: usize = 64 * 1024;
+
+/// Bytes of a payload from which the interpreter is free for others while it is compressed: about 50 µs.
+const UNLOCKED: usize = 2 * 1024;
 
 /// How many forks lie between this process and the one that loaded the module.
 static FORKS: AtomicU32 = AtomicU32::new(0);
@@ -33,6 +39,11 @@ static FORKS: AtomicU32 = AtomicU32::new(0);
 #[pyfunction]
 pub fn forked() {
     FORKS.fetch_add(1, Relaxed);
+}
+
+/// Compresses without the interpreter where that takes longer than to let go of it and to get it back.
+fn unlocked<T: Send>(python: Python<'_>, bytes: usize, compress: impl FnOnce() -> T + Send) -> T {
+    if bytes < UNLOCKED { compress() } else { python.detach(compress) }
 }
 
 /// What waits for the wake at the end of the turn.
@@ -122,6 +133,26 @@ impl Link {
     /// Whether the process was forked since: the threads stayed in the parent.
     pub fn is_orphaned(&self) -> bool {
         FORKS.load(Relaxed) != self.forks
+    }
+
+    /// A payload as one server frame, compressed where that was negotiated and makes it shorter.
+    pub fn frame(&self, python: Python<'_>, encoding: Encoding, payload: &Payload<'_>) -> Bytes {
+        let (kind, bytes) = (payload.kind(), payload.bytes());
+        let compression = self.server.compression();
+        if !compression.concerns(encoding, bytes.len()) {
+            return payload.frame();
+        }
+        let compressed = unlocked(python, bytes.len(), || compression.frame(encoding, kind, bytes));
+        compressed.unwrap_or_else(|| payload.frame())
+    }
+
+    /// A payload's compressed frames for the encodings that those who are meant have.
+    pub fn prepare(&self, python: Python<'_>, encodings: Encodings, payload: &Payload<'_>) -> Prepared {
+        if encodings.windows().next().is_none() {
+            return Prepared::default();
+        }
+        let (kind, bytes) = (payload.kind(), payload.bytes());
+        unlocked(python, bytes.len(), || self.server.compression().prepare(encodings, kind, bytes))
     }
 
     /// Hands a command over; the shard is woken at the end of the loop's turn, or at once from other threads.

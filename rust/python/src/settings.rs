@@ -32,6 +32,8 @@ pub struct LimitNumbers {
     max_inbound: usize,
     max_frame_rate: Option<u32>,
     max_control_rate: Option<u32>,
+    compression: bool,
+    compression_threshold: usize,
     max_channels: usize,
     high_water: usize,
     low_water: usize,
@@ -71,6 +73,8 @@ impl LimitNumbers {
             max_inbound: self.max_inbound,
             max_frame_rate: self.max_frame_rate,
             max_control_rate: self.max_control_rate,
+            compression: self.compression,
+            compression_threshold: self.compression_threshold,
             max_channels: self.max_channels,
             marks: Marks {
                 high_water: self.high_water,

@@ -1,17 +1,20 @@
 //! Receives channel names from callers · hands out one shared identity per name · owns which policy a channel has.
 
+mod chunks;
 mod home;
 mod members;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+pub use chunks::Chunks;
 pub use home::Home;
 pub use members::Members;
 
 use crate::config::Overflow;
+use crate::deflate::Encodings;
 
 /// Longest channel name in bytes; a longer one is refused by the caller's side.
 pub const MAX_NAME: usize = 255;
@@ -24,6 +27,7 @@ pub struct Channel {
     home: usize,
     policy: Policy,
     subscribers: AtomicUsize,
+    encodings: AtomicU8,
 }
 
 /// What a channel does with slow readers.
@@ -60,6 +64,17 @@ impl Channel {
     /// Subscriptions known now, those on their way included.
     pub fn subscribers(&self) -> usize {
         self.subscribers.load(Ordering::Relaxed)
+    }
+
+    /// The encodings that subscribers had when the home last looked: what a publisher should compress for. Whoever is
+    /// on the way gets raw frames of what was published before.
+    pub fn encodings(&self) -> Encodings {
+        Encodings::from_bits(self.encodings.load(Ordering::Relaxed))
+    }
+
+    /// For the home alone.
+    pub(crate) fn set_encodings(&self, encodings: Encodings) {
+        self.encodings.store(encodings.bits(), Ordering::Relaxed);
     }
 
     /// A subscription ended (or never came about): the counterpart of [`Registry::join`].
@@ -126,6 +141,7 @@ impl Registry {
             home: (stable_hash(name) % self.shards.max(1) as u64) as usize,
             policy: self.policy_for(name),
             subscribers: AtomicUsize::new(1),
+            encodings: AtomicU8::new(0),
         });
         self.next_id += 1;
         self.channels.insert(name.into(), Arc::clone(&channel));

@@ -8,6 +8,7 @@ use super::mask::Mask;
 use super::utf8::{self, Unfinished};
 use super::{CodecLimits, Item, Kind, Payload, Role, Violation};
 use crate::close::CloseCode;
+use crate::deflate::Inflater;
 
 /// Heap that the first bytes of an incomplete frame get. What a peer declares costs it nothing and must
 /// cost us nothing; only what it really sends makes the assembly grow.
@@ -27,6 +28,10 @@ pub struct Codec {
     /// At the end of the assembly, if the message is text.
     unfinished: Unfinished,
     role: Role,
+    /// Whether permessage-deflate was negotiated.
+    may_be_compressed: bool,
+    /// The message begun is compressed, and so is what the assembly holds of it.
+    is_compressed: bool,
 }
 
 /// What the next byte is.
@@ -66,22 +71,44 @@ impl Codec {
             message: None,
             unfinished: Unfinished::NONE,
             role,
+            may_be_compressed: false,
+            is_compressed: false,
         }
+    }
+
+    /// permessage-deflate was negotiated: from now on RSV1 says that a message is compressed.
+    pub fn accept_compressed(&mut self) {
+        self.may_be_compressed = true;
     }
 
     /// Decodes the next item from `input`, unmasking in place, and returns the rest, to be given again.
     /// Without an item all of `input` was consumed and more bytes are needed. After a violation the codec is
     /// dead: it holds no heap for the connection's data and repeats the violation.
+    ///
+    /// A compressed message costs a context of its own here; with many to come give [`Codec::decode_with`] one.
     #[inline]
     pub fn decode<'i>(
         &mut self,
         limits: &CodecLimits,
         input: &'i mut [u8],
     ) -> Result<(Option<Item<'i>>, &'i mut [u8]), Violation> {
+        self.decode_with(limits, Some(&mut Inflater::new()), input)
+    }
+
+    /// As [`Codec::decode`], with the context that inflates compressed messages: a shared one where every message
+    /// begins with an empty window, as our servers agree with everybody; the connection's own towards a server that
+    /// carries its window on. `None`: nobody wants messages any more, and compressed ones come out empty.
+    #[inline]
+    pub fn decode_with<'i>(
+        &mut self,
+        limits: &CodecLimits,
+        inflater: Option<&mut Inflater>,
+        input: &'i mut [u8],
+    ) -> Result<(Option<Item<'i>>, &'i mut [u8]), Violation> {
         if let Stage::Dead(violation) = &self.stage {
             return Err(violation.as_ref().clone());
         }
-        self.advance(limits, input).inspect_err(|violation| {
+        self.advance(limits, inflater, input).inspect_err(|violation| {
             *self = Self { stage: Stage::Dead(Box::new(violation.clone())), ..Self::new(self.role) };
         })
     }
@@ -104,6 +131,7 @@ impl Codec {
     fn advance<'i>(
         &mut self,
         limits: &CodecLimits,
+        mut inflater: Option<&mut Inflater>,
         mut input: &'i mut [u8],
     ) -> Result<(Option<Item<'i>>, &'i mut [u8]), Violation> {
         loop {
@@ -111,7 +139,8 @@ impl Codec {
                 Stage::Dead(violation) => return Err(violation.as_ref().clone()),
                 Stage::Payload(frame) => (*frame, false),
                 Stage::Header(partial) => {
-                    let Some((header, used)) = partial.complete(self.role, input)? else {
+                    let Some((header, used)) = partial.complete(self.role, self.may_be_compressed, input)?
+                    else {
                         return Ok((None, &mut []));
                     };
                     input = input.split_at_mut(used).1;
@@ -127,8 +156,10 @@ impl Codec {
             let is_whole = is_fresh && frame.remaining == 0;
             let item = match frame.opcode {
                 Opcode::Control(control) if is_whole => Some(control_item(control, Payload::Whole(piece))?),
-                Opcode::Data(kind) if is_whole && frame.is_final => Some(self.whole(kind, piece)?),
-                _ => self.assemble(limits, frame, piece)?,
+                Opcode::Data(kind) if is_whole && frame.is_final => {
+                    Some(self.whole(limits, inflater.as_deref_mut(), kind, piece)?)
+                }
+                _ => self.assemble(limits, inflater.as_deref_mut(), frame, piece)?,
             };
             if item.is_some() || input.is_empty() {
                 return Ok((item, input));
@@ -147,7 +178,10 @@ impl Codec {
             Opcode::Continuation if self.message.is_none() => {
                 return Err(Violation::protocol("continuation without a message to continue"));
             }
-            Opcode::Data(kind) => self.message = Some(kind),
+            Opcode::Data(kind) => {
+                self.message = Some(kind);
+                self.is_compressed = header.is_compressed;
+            }
             Opcode::Continuation | Opcode::Control(_) => {}
         }
         // A platform whose usize is narrower than the declared length could not hold the frame either.
@@ -170,7 +204,18 @@ impl Codec {
 
     /// The fast path: a message that is one frame, all of it in the input.
     #[inline]
-    fn whole<'i>(&mut self, kind: Kind, payload: &'i [u8]) -> Result<Item<'i>, Violation> {
+    fn whole<'i>(
+        &mut self,
+        limits: &CodecLimits,
+        inflater: Option<&mut Inflater>,
+        kind: Kind,
+        payload: &'i [u8],
+    ) -> Result<Item<'i>, Violation> {
+        if self.is_compressed {
+            self.message = None;
+            self.fragments = 0;
+            return inflated(limits, inflater, kind, payload);
+        }
         if kind == Kind::Text {
             utf8::validate(payload).map_err(|position| Violation::not_utf8("text", position))?;
         }
@@ -183,6 +228,7 @@ impl Codec {
     fn assemble(
         &mut self,
         limits: &CodecLimits,
+        inflater: Option<&mut Inflater>,
         frame: Frame,
         piece: &[u8],
     ) -> Result<Option<Item<'static>>, Violation> {
@@ -204,7 +250,7 @@ impl Codec {
         }
 
         let is_complete = is_complete && frame.is_final;
-        if self.message == Some(Kind::Text) {
+        if self.message == Some(Kind::Text) && !self.is_compressed {
             let text = &self.assembly;
             let checked = self.unfinished.extend(text, piece.len());
             let checked =
@@ -213,7 +259,11 @@ impl Codec {
         }
         let Some(kind) = self.message.take_if(|_| is_complete) else { return Ok(None) };
         self.fragments = 0;
-        Ok(Some(Item::Message { kind, payload: Payload::Assembled(mem::take(&mut self.assembly)) }))
+        let payload = mem::take(&mut self.assembly);
+        if self.is_compressed {
+            return inflated(limits, inflater, kind, &payload).map(Some);
+        }
+        Ok(Some(Item::Message { kind, payload: Payload::Assembled(payload) }))
     }
 
     /// Makes room for `added` bytes, twice as much each time so that many small pieces stay cheap, but never
@@ -233,9 +283,14 @@ impl PartialHeader {
     /// The header that begins here and goes on in `input`, and how many bytes of `input` belong to it.
     /// `None`: all of `input` is a part of the header and was kept.
     #[inline]
-    fn complete(&mut self, role: Role, input: &[u8]) -> Result<Option<(Header, usize)>, Violation> {
+    fn complete(
+        &mut self,
+        role: Role,
+        may_be_compressed: bool,
+        input: &[u8],
+    ) -> Result<Option<(Header, usize)>, Violation> {
         if self.length == 0 {
-            if let Some(header) = Header::parse(role, input)? {
+            if let Some(header) = Header::parse(role, may_be_compressed, input)? {
                 let used = header.size;
                 return Ok(Some((header, used)));
             }
@@ -245,7 +300,7 @@ impl PartialHeader {
         let held = self.length;
         self.keep(input);
         let bytes = self.bytes.get(..self.length.into()).unwrap_or_default();
-        let Some(header) = Header::parse(role, bytes)? else { return Ok(None) };
+        let Some(header) = Header::parse(role, may_be_compressed, bytes)? else { return Ok(None) };
         self.length = 0;
         let used = header.size.saturating_sub(held.into());
         Ok(Some((header, used)))
@@ -258,6 +313,25 @@ impl PartialHeader {
             self.length += 1;
         }
     }
+}
+
+/// The message that a complete compressed payload says.
+fn inflated(
+    limits: &CodecLimits,
+    inflater: Option<&mut Inflater>,
+    kind: Kind,
+    compressed: &[u8],
+) -> Result<Item<'static>, Violation> {
+    let Some(inflater) = inflater else {
+        return Ok(Item::Message { kind, payload: Payload::Assembled(Vec::new()) });
+    };
+    let limit = limits.max_message_size;
+    let payload =
+        inflater.inflate(compressed, limit).map_err(|error| Violation::not_inflated(error, limit))?;
+    if kind == Kind::Text {
+        utf8::validate(&payload).map_err(|position| Violation::not_utf8("text", position))?;
+    }
+    Ok(Item::Message { kind, payload: Payload::Assembled(payload) })
 }
 
 /// Reads the payload of a complete control frame.

@@ -70,6 +70,8 @@ impl Opcode {
 pub(super) struct Header {
     pub(super) opcode: Opcode,
     pub(super) is_final: bool,
+    /// RSV1: the first frame of a compressed message (RFC 7692 §6).
+    pub(super) is_compressed: bool,
     pub(super) length: u64,
     pub(super) mask: Mask,
     /// Bytes of the header itself.
@@ -79,15 +81,17 @@ pub(super) struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None`: it is not complete, which needs fewer than
     /// [`MAX_HEADER`] bytes. A rule is broken as soon as the bytes that break it are here.
+    /// `may_be_compressed`: permessage-deflate was negotiated.
     #[inline]
-    pub(super) fn parse(role: Role, bytes: &[u8]) -> Result<Option<Self>, Violation> {
+    pub(super) fn parse(
+        role: Role,
+        may_be_compressed: bool,
+        bytes: &[u8],
+    ) -> Result<Option<Self>, Violation> {
         let &[first, second, ref tail @ ..] = bytes else { return Ok(None) };
-        // RFC 6455 §5.2: no extension is negotiated that would give these bits a meaning.
-        if first & RESERVED != 0 {
-            let bits = (first & RESERVED) >> 4;
-            return Err(Violation::protocol(format!(
-                "reserved bits {bits:03b} set, no extension negotiated"
-            )));
+        let reserved = first & RESERVED;
+        if reserved != 0 {
+            check_reserved(reserved, may_be_compressed, first & OPCODE)?;
         }
         let Some(opcode) = Opcode::from_bits(first & OPCODE) else {
             return Err(Violation::protocol(format!("opcode {} is reserved", first & OPCODE)));
@@ -129,7 +133,25 @@ impl Header {
         } else {
             (Mask::NONE, tail)
         };
-        Ok(Some(Self { opcode, is_final, length, mask, size: bytes.len() - tail.len() }))
+        let size = bytes.len() - tail.len();
+        Ok(Some(Self { opcode, is_final, is_compressed: reserved != 0, length, mask, size }))
+    }
+}
+
+/// RFC 6455 §5.2: a reserved bit has the meaning that an extension gives it. RSV1 says of the first frame of a message
+/// that it is compressed, and nothing anywhere else (RFC 7692 §6).
+#[cold]
+fn check_reserved(reserved: u8, may_be_compressed: bool, opcode: u8) -> Result<(), Violation> {
+    let bits = reserved >> 4;
+    if !may_be_compressed {
+        return Err(Violation::protocol(format!("reserved bits {bits:03b} set, no extension negotiated")));
+    }
+    if reserved != RESERVED_1 {
+        return Err(Violation::protocol(format!("reserved bits {bits:03b} set, only RSV1 has a meaning")));
+    }
+    match Opcode::from_bits(opcode) {
+        Some(Opcode::Data(_)) | None => Ok(()),
+        Some(_) => Err(Violation::protocol("RSV1 set in a frame that does not begin a message")),
     }
 }
 
@@ -204,10 +226,17 @@ mod tests {
                     let size = size + key.map_or(0, |key| key.len());
                     assert_eq!(written, size);
                     let mask = key.map_or(Mask::NONE, Mask::new);
-                    let header = Header { opcode, is_final: true, length: length as u64, mask, size };
-                    assert_eq!(Header::parse(role, &out), Ok(Some(header)));
+                    let header = Header {
+                        opcode,
+                        is_final: true,
+                        is_compressed: false,
+                        length: length as u64,
+                        mask,
+                        size,
+                    };
+                    assert_eq!(Header::parse(role, true, &out), Ok(Some(header)));
                     for end in 0..size {
-                        assert_eq!(Header::parse(role, &out[..end]), Ok(None), "{end} of {size} bytes");
+                        assert_eq!(Header::parse(role, true, &out[..end]), Ok(None), "{end} of {size} bytes");
                     }
                 }
             }
@@ -215,9 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn the_seam_for_compression_is_the_first_reserved_bit() {
+    fn a_compressed_message_is_told_by_the_first_reserved_bit() {
         let mut out = [0; MAX_HEADER];
         assert_eq!(encode_header(&mut out, Opcode::Data(Kind::Text), false, true, 5, None), 2);
         assert_eq!(out[..2], [0x41, 5]);
+        let header = Header::parse(Role::Client, true, &out).unwrap().unwrap();
+        assert!(header.is_compressed);
     }
 }

@@ -2,7 +2,7 @@
 //! lifecycle, and encoded frames to the ring · owns the framing rules of RFC 6455 for both roles.
 //!
 //! ```text
-//! inbound    header ─▶ limits ─▶ mask ─▶ whole frame, or assembly ─▶ utf8 ─▶ Item
+//! inbound    header ─▶ limits ─▶ mask ─▶ whole frame, or assembly ─▶ inflate ─▶ utf8 ─▶ Item
 //! outbound   payload ─▶ encode_header ─▶ bytes, minimal and final
 //! ```
 
@@ -44,7 +44,8 @@ pub enum Kind {
 /// What one inbound message may cost. All connections of a shard share one copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecLimits {
-    /// Bytes of one message, all its frames together. At the header that would pass it: 1009.
+    /// Bytes of one message, all its frames together. At the header that would pass it: 1009. A compressed message
+    /// obeys it as it comes and, byte by byte while it is inflated, as it is.
     pub max_message_size: usize,
     /// Bytes of one frame. At the header that declares more: 1009.
     pub max_frame_size: usize,
@@ -90,7 +91,7 @@ pub enum Item<'i> {
 pub enum Payload<'i> {
     /// The frame was complete in the input: borrowed from there, nothing copied.
     Whole(&'i [u8]),
-    /// It came in several frames or several reads.
+    /// It came in several frames or several reads, or compressed.
     Assembled(Vec<u8>),
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::close::{CloseCode, Ending};
+use crate::deflate::InflateError;
 
 /// How the peer broke the protocol or a limit. The connection fails with it (RFC 6455 §7.1.7).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +38,21 @@ impl Violation {
     pub(super) fn message_too_big(size: usize, limit: usize) -> Self {
         let reason = format!("message of at least {size} bytes, max_message_size {limit}").into();
         Self { code: CloseCode::MESSAGE_TOO_BIG, reason }
+    }
+
+    #[cold]
+    pub(super) fn not_inflated(error: InflateError, limit: usize) -> Self {
+        match error {
+            InflateError::TooBig => {
+                let reason =
+                    format!("message of more than {limit} bytes when inflated, max_message_size {limit}");
+                Self { code: CloseCode::MESSAGE_TOO_BIG, reason: reason.into() }
+            }
+            InflateError::Corrupt => {
+                let reason = "compressed message is no whole deflate stream of its own".into();
+                Self { code: CloseCode::INVALID_DATA, reason }
+            }
+        }
     }
 
     #[cold]

@@ -12,8 +12,8 @@
 //!    route (404); another method than GET (405); not an upgrade (426); WebSocket version (426); a body (400);
 //!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); two `Origin`s (400); the origin rule (403).
 //!
-//! Extensions are not looked at, so no offer can cost anything, and none is chosen. Every step is linear in
-//! the bytes of the head. Nothing here logs, and no reason repeats what a header or a query string said.
+//! Extensions are the business of [`crate::deflate`], and only where they are wanted: no offer is an error. Every
+//! step is linear in the bytes of the head. Nothing here logs, and no reason repeats what a header or a query string said.
 
 mod authority;
 mod credentials;
@@ -33,6 +33,7 @@ pub use response::{
     HeaderError, Refusal, ResponseHeaders, SwitchError, plain_response, refusal_response, switching_protocols,
 };
 pub use route::{Parameters, RouteError, RouteSettings, Router};
+pub(crate) use syntax::is_token;
 pub use upgrade::{Upgrade, Verdict, judge};
 
 /// Bytes of a request head, blank line included; above it 431. Fits offsets of 16 bits.

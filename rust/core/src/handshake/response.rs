@@ -10,6 +10,7 @@ use tungstenite::http::StatusCode;
 use super::request::Request;
 use super::syntax::{BEARER_SUBPROTOCOL, is_token};
 use super::upgrade::key;
+use crate::deflate::Agreement;
 
 /// A refusal of the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,10 +125,12 @@ pub enum SwitchError {
     Bearer,
 }
 
-/// The 101 that ends the handshake; the next byte is a frame.
+/// The 101 that ends the handshake; the next byte is a frame. `deflate` is what was agreed of this request's offers;
+/// `None`: no extension.
 pub fn switching_protocols(
     request: &Request,
     subprotocol: Option<&str>,
+    deflate: Option<Agreement>,
     headers: &ResponseHeaders,
 ) -> Result<Vec<u8>, SwitchError> {
     let (true, Some(key)) = (request.is_upgrade(), key(request)) else {
@@ -145,6 +148,10 @@ pub fn switching_protocols(
             return Err(SwitchError::NotOffered);
         }
         own.push(("Sec-WebSocket-Protocol", subprotocol));
+    }
+    let extensions = deflate.map(|agreement| agreement.to_string());
+    if let Some(extensions) = &extensions {
+        own.push(("Sec-WebSocket-Extensions", extensions));
     }
     Ok(response(101, own.into_iter().chain(headers.iter()), b""))
 }

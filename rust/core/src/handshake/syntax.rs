@@ -5,7 +5,7 @@
 pub(super) const BEARER_SUBPROTOCOL: &str = "bearer.";
 
 /// Whether `text` is a token: what names headers, methods and subprotocols.
-pub(super) fn is_token(text: &[u8]) -> bool {
+pub(crate) fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| is_token_byte(*byte))
 }
 

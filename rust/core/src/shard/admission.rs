@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::deflate::{Agreement, negotiate};
 use crate::gauge::Gauge;
 use crate::handshake::{Refusal, switching_protocols};
 use crate::id::ConnectionId;
@@ -121,7 +122,10 @@ impl<W: Wire> Shard<W> {
         let Some(opening) = &mut connection.opening else { return };
         let Some(request) = &opening.request else { return };
         let subprotocol = admission.subprotocol.take().or(opening.subprotocol.take());
-        let answer = match switching_protocols(request, subprotocol.as_deref(), &admission.headers) {
+        let offers = || request.header_values("sec-websocket-extensions");
+        let agreed = if self.limits.compression { negotiate(offers()) } else { None };
+        let switched = switching_protocols(request, subprotocol.as_deref(), agreed, &admission.headers);
+        let answer = match switched {
             Ok(answer) => answer,
             Err(error) => {
                 let refusal = Refusal::new(500, format!("cannot switch protocols: {error}"));
@@ -148,6 +152,12 @@ impl<W: Wire> Shard<W> {
         let Some(connection) = self.places.get_mut(index) else { return };
         let id = connection.id;
         connection.opening = None;
+        if let Some(encoding) = agreed.map(Agreement::encoding) {
+            connection.codec.accept_compressed();
+            connection.encoding = encoding;
+            self.shared.deflating.opened(encoding);
+        }
+        let encoding = connection.encoding;
         connection.clocks.last_message = now;
         connection.clocks.expires_at = admission.expires_at.unwrap_or(Timestamp::NEVER);
         connection.heartbeat.next_ping = first_ping(id, now, self.limits.ping_interval);
@@ -164,6 +174,7 @@ impl<W: Wire> Shard<W> {
         connection.gauge = is_held.then(|| Arc::new(Gauge::new(&self.shared.ledger)));
         if let Some(gauge) = &connection.gauge {
             gauge.set_state(connection.state.public());
+            gauge.set_encoding(encoding);
         }
         let opened = Opening {
             connection: id,
@@ -190,9 +201,10 @@ impl<W: Wire> Shard<W> {
         }
         for channel in std::mem::take(&mut admission.subscribe) {
             if channel.home() == self.number {
-                self.subscribe(id, channel, None, now);
+                self.subscribe(id, channel, encoding, None, now);
             } else {
-                self.forwards.push((channel.home(), Forward::Subscribe { connection: id, channel }));
+                let home = channel.home();
+                self.forwards.push((home, Forward::Subscribe { connection: id, channel, encoding }));
             }
         }
     }

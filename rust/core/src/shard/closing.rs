@@ -208,6 +208,13 @@ impl<W: Wire> Shard<W> {
             return;
         }
         identity.is_indexed = false;
+        if let Some(connection) = self.places.get(index) {
+            self.shared.deflating.ended(connection.encoding);
+        }
+        let Some(identity) = self.places.get(index).and_then(|connection| connection.identity.as_ref())
+        else {
+            return;
+        };
         let (path, path_place) = (identity.path.clone(), identity.path_place);
         let user = identity.user.clone();
         let user_place = identity.user_place;

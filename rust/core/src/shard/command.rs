@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Chunks};
 use crate::close::Ending;
 use crate::codec::Kind;
 use crate::config::Limits;
+use crate::deflate::{Encoding, Prepared};
 use crate::gauge::Gauge;
 use crate::handshake::ResponseHeaders;
 use crate::id::ConnectionId;
 use crate::pool::{PendingPlace, Slot};
-use crate::ring::Chunk;
 use crate::shard::view::ConnectionView;
 use crate::stats::Stats;
 use crate::time::Timestamp;
@@ -38,12 +38,8 @@ pub enum Command {
     Publish {
         /// Where.
         channel: Arc<Channel>,
-        /// Text or binary.
-        kind: Kind,
-        /// The message, not yet framed.
-        payload: Bytes,
-        /// The conflation key's number; zero for none.
-        key: u64,
+        /// What.
+        publication: Publication,
     },
     /// One encoded message to many connections, under the server's overflow policy.
     Broadcast(Box<Broadcast>),
@@ -53,6 +49,8 @@ pub enum Command {
         connection: ConnectionId,
         /// To what.
         channel: Arc<Channel>,
+        /// The connection's encoding; raw where the caller does not know it.
+        encoding: Encoding,
         /// A frame that precedes every publication.
         first: Option<Bytes>,
     },
@@ -125,6 +123,18 @@ pub enum Command {
     Stop,
 }
 
+/// One message for a channel's subscribers.
+pub struct Publication {
+    /// Text or binary.
+    pub kind: Kind,
+    /// The message, not yet framed.
+    pub payload: Bytes,
+    /// The conflation key's number; zero for none.
+    pub key: u64,
+    /// Its compressed frames, when it is too long to be compressed on a shard.
+    pub prepared: Option<Box<Prepared>>,
+}
+
 /// A positive verdict of `on_connect`.
 pub struct Admission {
     /// Who comes in.
@@ -171,6 +181,8 @@ pub struct Broadcast {
     pub kind: Kind,
     /// The message, not yet framed.
     pub payload: Bytes,
+    /// Its compressed frames: a shard does not compress broadcasts.
+    pub prepared: Prepared,
     /// To whom.
     pub to: Audience,
     /// Not to these.
@@ -203,13 +215,15 @@ pub struct Filter {
 /// What shards say to each other. Taken before commands, in one order per pair of shards.
 pub enum Forward {
     /// Publications for the subscribers on the receiving shard.
-    Publications(Arc<Chunk>),
+    Publications(Chunks),
     /// A join, ordered by the home.
     Join {
         /// Who.
         connection: ConnectionId,
         /// To what.
         channel: Arc<Channel>,
+        /// As which encoding the home counts it.
+        encoding: Encoding,
         /// A frame that precedes every publication.
         first: Option<Bytes>,
     },
@@ -219,6 +233,8 @@ pub enum Forward {
         connection: ConnectionId,
         /// To what.
         channel: Arc<Channel>,
+        /// The connection's encoding.
+        encoding: Encoding,
     },
     /// A leave, ordered by the home.
     Leave {
@@ -231,6 +247,8 @@ pub enum Forward {
     Left {
         /// Of what.
         channel: Arc<Channel>,
+        /// As which encoding the home counted it.
+        encoding: Encoding,
     },
     /// Evict this connection and pass its slot to the newcomer.
     Evict {

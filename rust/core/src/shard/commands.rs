@@ -22,9 +22,7 @@ impl<W: Wire> Shard<W> {
                 Some(index) if self.is_open(index) => self.push_frame(index, frame, awaited, now),
                 index => self.count_unsent(index, &frame),
             },
-            Command::Publish { channel, kind, payload, key } => {
-                self.publish(&channel, kind, &payload, key, now);
-            }
+            Command::Publish { channel, publication } => self.publish(&channel, &publication, now),
             Command::Resume { connection } => {
                 if let Some(index) = self.places.find(connection) {
                     if let Some(connection) = self.places.get_mut(index) {
@@ -33,8 +31,8 @@ impl<W: Wire> Shard<W> {
                     self.resume(index, now);
                 }
             }
-            Command::Subscribe { connection, channel, first } => {
-                self.subscribe(connection, channel, first, now);
+            Command::Subscribe { connection, channel, encoding, first } => {
+                self.subscribe(connection, channel, encoding, first, now);
             }
             Command::Unsubscribe { connection, channel } => self.unsubscribe(connection, channel, now),
             Command::Admit(admission) => self.admit(admission, now),
@@ -72,11 +70,15 @@ impl<W: Wire> Shard<W> {
     /// Does what another shard says.
     pub fn forwarded(&mut self, from: usize, forward: Forward, now: Timestamp) {
         match forward {
-            Forward::Publications(chunk) => self.fan_out(chunk),
-            Forward::Join { connection, channel, first } => self.join(connection, channel, first, now),
-            Forward::Subscribe { connection, channel } => self.subscribe(connection, channel, None, now),
+            Forward::Publications(chunks) => self.fan_out(chunks),
+            Forward::Join { connection, channel, encoding, first } => {
+                self.join(connection, channel, encoding, first, now);
+            }
+            Forward::Subscribe { connection, channel, encoding } => {
+                self.subscribe(connection, channel, encoding, None, now);
+            }
             Forward::Leave { connection, channel } => self.leave(connection, &channel, now),
-            Forward::Left { channel } => self.member_left(from, &channel),
+            Forward::Left { channel, encoding } => self.member_left(from, &channel, encoding),
             Forward::Evict { wanted, place } => self.evict_for(&wanted, place, now),
             Forward::Vacated { newcomer, slot, place } => self.vacated(newcomer, slot, place, now),
         }
@@ -97,6 +99,7 @@ impl<W: Wire> Shard<W> {
         };
         gauge.sent(connection.ring.pending().bytes as usize);
         gauge.set_state(connection.state.public());
+        gauge.set_encoding(connection.encoding);
         connection.gauge = Some(gauge);
         if connection.known.is_none() {
             // There is no more than one for each connection that lives, so it needs no bound of its own.

@@ -8,6 +8,7 @@ use crate::channel::Channel;
 use crate::close::Ending;
 use crate::codec::{Codec, Role};
 use crate::config::Limits;
+use crate::deflate::Encoding;
 use crate::gauge::Gauge;
 use crate::handshake::{HeadReader, Request};
 use crate::id::ConnectionId;
@@ -54,6 +55,8 @@ pub struct Connection {
     /// What only the opening handshake needs.
     pub opening: Option<Box<Handshaking>>,
     pub codec: Codec,
+    /// How its messages are encoded; raw until it is open.
+    pub encoding: Encoding,
     pub ring: Ring,
     /// Bytes that came while reading was paused.
     pub unread: Vec<u8>,
@@ -182,6 +185,8 @@ pub struct Identity {
 pub struct Subscription {
     pub channel: Arc<Channel>,
     pub place: u32,
+    /// As which encoding the channel's home counts it.
+    pub encoding: Encoding,
 }
 
 /// What `on_backpressure` is to be told.
@@ -222,6 +227,7 @@ impl Connection {
                 admission: None,
             })),
             codec: Codec::new(Role::Server),
+            encoding: Encoding::Raw,
             ring: Ring::new(),
             unread: Vec::new(),
             reading: Reading::default(),

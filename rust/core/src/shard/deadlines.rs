@@ -26,6 +26,7 @@ impl<W: Wire> Shard<W> {
         self.depart_due(now);
         self.evict_excess(now);
         self.sweep_backlogged();
+        self.settle_compression(now);
         self.lease.settle();
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::channel::{Channel, Members};
-use crate::codec::{Kind, encode_message};
+use crate::channel::{Channel, Chunks, Members};
+use crate::codec::encode_message;
 use crate::config::Overflow;
 use crate::id::ConnectionId;
 use crate::ledger::Owner;
-use crate::ring::{Chunk, ChunkBuilder};
+use crate::ring::ChunkBuilder;
 use crate::shard::Shard;
-use crate::shard::command::{Audience, Broadcast, Forward};
+use crate::shard::command::{Audience, Broadcast, Forward, Publication};
 use crate::time::Timestamp;
 use crate::wire::Wire;
 
@@ -26,17 +26,17 @@ const STRIDE: usize = 32;
 /// Pushes that may be owed before the shard counts as behind: two turns' worth.
 const BEHIND: usize = 2 * PUSHES;
 
-/// A chunk on its way to those who are to get it.
+/// Publications on their way to those who are to get them.
 pub(super) struct FanOut {
-    chunk: Arc<Chunk>,
+    chunks: Chunks,
     to: Recipients,
     next: usize,
     end: usize,
 }
 
-/// Who is to get a chunk.
+/// Who is to get them.
 enum Recipients {
-    /// The subscribers of its channel, by place.
+    /// The subscribers of their channel, by place.
     Subscribers,
     /// Every connection of the shard, by index, but these, which are sorted.
     Everyone { exclude: Box<[ConnectionId]> },
@@ -45,57 +45,50 @@ enum Recipients {
 }
 
 impl FanOut {
-    /// The chunk, if it is of this channel and a subscriber at `place` is still to get it.
-    pub(super) fn owes(&self, channel: u64, place: usize) -> Option<Arc<Chunk>> {
+    /// The chunks, if they are of this channel and a subscriber at `place` is still to get one.
+    pub(super) fn owes(&self, channel: u64, place: usize) -> Option<Chunks> {
         let is_owed = matches!(self.to, Recipients::Subscribers)
-            && self.chunk.channel() == channel
+            && self.chunks.channel() == channel
             && (self.next..self.end).contains(&place);
-        is_owed.then(|| Arc::clone(&self.chunk))
+        is_owed.then(|| self.chunks.clone())
     }
 }
 
 impl<W: Wire> Shard<W> {
-    /// Takes a publication: appends it to its channel's open chunk.
-    pub(super) fn publish(
-        &mut self,
-        channel: &Arc<Channel>,
-        kind: Kind,
-        payload: &Bytes,
-        key: u64,
-        now: Timestamp,
-    ) {
+    /// Takes a publication: appends it to its channel's open chunks.
+    pub(super) fn publish(&mut self, channel: &Arc<Channel>, publication: &Publication, now: Timestamp) {
         self.stats.published += 1;
         let id = channel.id();
         // Nobody has joined yet, or all have left: there is nobody to tell.
         let Some(home) = self.homes.get_mut(&id) else { return };
-        if !home.has_room_for(payload) {
+        if !home.has_room_for(publication) {
             self.seal(id, now);
         }
         let Some(home) = self.homes.get_mut(&id) else { return };
         if home.is_sealed() {
             self.unsealed.push(id);
         }
-        home.publish(kind, payload, key);
+        home.publish(publication, &mut self.compression.contexts, self.limits.compression_threshold);
     }
 
-    /// Seals a channel's open chunk and sends it to every shard that has subscribers.
+    /// Seals a channel's open chunks and sends them to every shard that has subscribers.
     pub(super) fn seal(&mut self, id: u64, now: Timestamp) {
         let Some(home) = self.homes.get_mut(&id) else { return };
-        let Some(chunk) = home.seal(&self.shared.ledger, now) else { return };
+        let Some(chunks) = home.seal(&self.shared.ledger, now) else { return };
         for shard in home.destinations() {
             if shard == self.number {
                 continue;
             }
-            self.forwards.push((shard, Forward::Publications(Arc::clone(&chunk))));
+            self.forwards.push((shard, Forward::Publications(chunks.clone())));
         }
-        self.fan_out(chunk);
+        self.fan_out(chunks);
     }
 
     /// Starts telling this shard's subscribers.
-    pub(super) fn fan_out(&mut self, chunk: Arc<Chunk>) {
-        if let Some(members) = self.members.get_mut(&chunk.channel()) {
+    pub(super) fn fan_out(&mut self, chunks: Chunks) {
+        if let Some(members) = self.members.get_mut(&chunks.channel()) {
             let end = members.begin();
-            self.start_fan_out(FanOut { chunk, to: Recipients::Subscribers, next: 0, end });
+            self.start_fan_out(FanOut { chunks, to: Recipients::Subscribers, next: 0, end });
         }
     }
 
@@ -127,6 +120,7 @@ impl<W: Wire> Shard<W> {
                 break;
             }
         }
+        self.settle_compression(now);
         self.shed(now);
         self.publish_notices();
         !self.dirty.is_empty() || !self.fan_outs.is_empty()
@@ -141,7 +135,7 @@ impl<W: Wire> Shard<W> {
                 self.owed -= 1;
                 pushes += 1;
                 if let Some(index) = recipient {
-                    self.push_chunk(index, &fan_out.chunk, now);
+                    self.push_chunk(index, &fan_out.chunks, now);
                 }
                 if pushes % (STRIDE * 8) == 0 && !in_time() {
                     pushes = PUSHES;
@@ -152,7 +146,7 @@ impl<W: Wire> Shard<W> {
                 return;
             }
             if matches!(fan_out.to, Recipients::Subscribers) {
-                self.finish_fan_out(fan_out.chunk.channel());
+                self.finish_fan_out(fan_out.chunks.channel());
             }
         }
     }
@@ -160,7 +154,7 @@ impl<W: Wire> Shard<W> {
     /// The connection whose turn it is in a fan-out, if it is there and meant.
     fn recipient(&self, fan_out: &FanOut) -> Option<u32> {
         match &fan_out.to {
-            Recipients::Subscribers => self.members.get(&fan_out.chunk.channel())?.at(fan_out.next),
+            Recipients::Subscribers => self.members.get(&fan_out.chunks.channel())?.at(fan_out.next),
             Recipients::Everyone { exclude } => {
                 let connection = self.places.get(fan_out.next as u32)?;
                 exclude.binary_search(&connection.id).is_err().then(|| connection.id.index())
@@ -187,15 +181,21 @@ impl<W: Wire> Shard<W> {
 
     /// One message to many, under the server's own overflow policy.
     pub(super) fn broadcast(&mut self, broadcast: Broadcast, now: Timestamp) {
-        let mut builder = ChunkBuilder::new();
-        builder.push_with(0, |bytes| encode_message(bytes, broadcast.kind, &broadcast.payload));
-        let charge = self.shared.ledger.charge(Owner::Chunks, builder.real_bytes());
         // Two broadcasts need not be about the same thing: the newer does not stand for the older.
         let overflow = match self.limits.overflow {
             Overflow::Conflate => Overflow::DropOldest,
             other => other,
         };
-        let chunk = builder.seal(0, overflow, None, now, Some(Box::new(charge)));
+        let sealed = |frame: &dyn Fn(&mut Vec<u8>)| {
+            let mut builder = ChunkBuilder::new();
+            builder.push_with(0, frame);
+            let charge = self.shared.ledger.charge(Owner::Chunks, builder.real_bytes());
+            builder.seal(0, overflow, None, now, Some(Box::new(charge)))
+        };
+        let raw = sealed(&|bytes| encode_message(bytes, broadcast.kind, &broadcast.payload));
+        let deflated = broadcast.prepared.iter();
+        let deflated = deflated.map(|(bits, frame)| (bits, sealed(&|bytes| bytes.extend_from_slice(frame))));
+        let Some(chunks) = Chunks::new(0, Some(raw), deflated.collect()) else { return };
         let mut exclude = broadcast.exclude;
         exclude.sort_unstable();
         let is_meant = |id: &ConnectionId| exclude.binary_search(id).is_err();
@@ -217,7 +217,7 @@ impl<W: Wire> Shard<W> {
                 (Recipients::These(ids), end)
             }
         };
-        self.start_fan_out(FanOut { chunk, to, next: 0, end });
+        self.start_fan_out(FanOut { chunks, to, next: 0, end });
     }
 
     /// A message that found its connection closed: accepted and discarded in one.

@@ -38,7 +38,9 @@ impl<W: Wire> Shard<W> {
                 connection.unread.extend_from_slice(rest);
                 break;
             }
-            let (item, remaining) = match connection.codec.decode(&self.codec_limits, rest) {
+            // After a Close nobody reads messages, so nobody pays for inflating them either.
+            let inflater = connection.state.is_open().then(|| self.compression.contexts.inflater());
+            let (item, remaining) = match connection.codec.decode_with(&self.codec_limits, inflater, rest) {
                 Ok(decoded) => decoded,
                 Err(violation) => {
                     let ending = Ending::Violation { code: violation.code, reason: violation.reason };

@@ -10,6 +10,7 @@ mod answer;
 mod closing;
 pub mod command;
 mod commands;
+mod compression;
 mod connection;
 mod deadlines;
 mod departure;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use crate::channel::{ById, Home, Members};
 use crate::codec::CodecLimits;
 use crate::config::Limits;
+use crate::deflate::InUse;
 use crate::eviction::EvictionOrder;
 use crate::id::ConnectionId;
 use crate::known::{Known, KnownCount};
@@ -45,6 +47,7 @@ use crate::wheel::Wheel;
 use crate::wire::Wire;
 
 use command::Forward;
+use compression::Compression;
 use connection::Connection;
 pub use connection::Peer;
 use departure::Departures;
@@ -62,6 +65,8 @@ pub struct Shared {
     pub pool: Pool,
     /// The memory budget.
     pub ledger: Ledger,
+    /// Open connections that take deflated messages.
+    pub deflating: InUse,
     /// Who would leave each shard first.
     pub candidates: Candidates,
     /// Connections that the application was told of and has not finished with.
@@ -91,6 +96,7 @@ pub struct Shard<W: Wire> {
     fan_outs: VecDeque<FanOut>,
     /// Pushes that the fan-outs still owe.
     owed: usize,
+    compression: Compression,
     /// Connections with something to write and a socket that may take it.
     dirty: VecDeque<u32>,
     /// Connections whose pending bytes outlived a write; by id, as a place may be given away meanwhile.
@@ -143,6 +149,7 @@ impl<W: Wire> Shard<W> {
             members: ById::default(),
             fan_outs: VecDeque::new(),
             owed: 0,
+            compression: Compression::default(),
             dirty: VecDeque::new(),
             backlogged: Vec::new(),
             by_user: HashMap::new(),
@@ -240,6 +247,8 @@ impl<W: Wire> Shard<W> {
     /// What has been counted.
     pub fn stats(&mut self) -> &mut Stats {
         self.stats.backlogged = self.backlogged.len() as u64;
+        self.stats.compressed = self.compression.contexts.compressed();
+        self.stats.inflated = self.compression.contexts.inflated();
         &mut self.stats
     }
 
@@ -249,7 +258,8 @@ impl<W: Wire> Shard<W> {
             // From the last one, not from now: turns that come more often must not put it off for ever.
             return Some((self.ticked_at + self.tick).max(now));
         }
-        self.wheel.next_tick(now)
+        let compression = self.compression_deadline().map(|at| at.max(now));
+        self.wheel.next_tick(now).into_iter().chain(compression).min()
     }
 
     /// Sockets that live here.

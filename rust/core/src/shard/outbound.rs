@@ -2,15 +2,15 @@
 //! of writes within a turn: what gathered for a connection goes out in one.
 
 use std::io::IoSlice;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::channel::Chunks;
 use crate::close::Ending;
 use crate::config::Overflow;
 use crate::ledger::Owner;
 use crate::lifecycle::{Event as Happened, Public, State};
-use crate::ring::{Chunk, Pushed, Tally, Verdict};
+use crate::ring::{Pushed, Tally, Verdict};
 use crate::shard::Shard;
 use crate::shard::connection::Pressure;
 use crate::time::Timestamp;
@@ -22,12 +22,13 @@ const SLICES: usize = 32;
 const WRITES_IN_A_ROW: usize = 4;
 
 impl<W: Wire> Shard<W> {
-    /// A publication's chunk for one subscriber.
-    pub(super) fn push_chunk(&mut self, index: u32, chunk: &Arc<Chunk>, now: Timestamp) {
+    /// A publication's chunk for one subscriber, the one of its encoding.
+    pub(super) fn push_chunk(&mut self, index: u32, chunks: &Chunks, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.state.is_open() {
             return;
         }
+        let Some(chunk) = chunks.of(connection.encoding) else { return };
         let size = chunk.size();
         connection.clocks.last_message = now;
         let pushed = connection.ring.push_chunk(chunk, now, &self.limits.marks);

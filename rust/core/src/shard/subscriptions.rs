@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::channel::{Channel, Home};
+use crate::deflate::Encoding;
 use crate::id::ConnectionId;
 use crate::shard::Shard;
 use crate::shard::command::Forward;
@@ -20,6 +21,7 @@ impl<W: Wire> Shard<W> {
         &mut self,
         connection: ConnectionId,
         channel: Arc<Channel>,
+        encoding: Encoding,
         first: Option<Bytes>,
         now: Timestamp,
     ) {
@@ -29,11 +31,12 @@ impl<W: Wire> Shard<W> {
         self.homes
             .entry(id)
             .or_insert_with(|| Home::new(Arc::clone(&channel), shards))
-            .joined(connection.shard());
+            .joined(connection.shard(), encoding);
         if connection.shard() == self.number {
-            self.join(connection, channel, first, now);
+            self.join(connection, channel, encoding, first, now);
         } else {
-            self.forwards.push((connection.shard(), Forward::Join { connection, channel, first }));
+            let join = Forward::Join { connection, channel, encoding, first };
+            self.forwards.push((connection.shard(), join));
         }
     }
 
@@ -52,6 +55,7 @@ impl<W: Wire> Shard<W> {
         &mut self,
         connection: ConnectionId,
         channel: Arc<Channel>,
+        encoding: Encoding,
         first: Option<Bytes>,
         now: Timestamp,
     ) {
@@ -59,7 +63,7 @@ impl<W: Wire> Shard<W> {
             if let Some(frame) = first {
                 self.count_unsent(None, &frame);
             }
-            return self.left(channel);
+            return self.left(channel, encoding);
         };
         let Some(subscriber) = self.places.get_mut(index) else { return };
         let is_known = subscriber.channels.iter().any(|one| one.channel.id() == channel.id());
@@ -72,11 +76,11 @@ impl<W: Wire> Shard<W> {
             }
         }
         if !is_admissible {
-            return self.left(channel);
+            return self.left(channel, encoding);
         }
         let place = self.members.entry(channel.id()).or_default().join(index);
         if let Some(subscriber) = self.places.get_mut(index) {
-            subscriber.channels.push(Subscription { channel, place });
+            subscriber.channels.push(Subscription { channel, place, encoding });
         }
     }
 
@@ -89,7 +93,7 @@ impl<W: Wire> Shard<W> {
         if let Some(at) = subscriber.channels.iter().position(|one| one.channel.id() == channel.id()) {
             let subscription = subscriber.channels.swap_remove(at);
             self.forget_member(&subscription);
-            self.left(subscription.channel);
+            self.left(subscription.channel, subscription.encoding);
         }
     }
 
@@ -103,9 +107,9 @@ impl<W: Wire> Shard<W> {
         else {
             return;
         };
-        let chunks: Vec<_> = self.fan_outs.iter().filter_map(|fan_out| fan_out.owes(id, place)).collect();
-        for chunk in chunks {
-            self.push_chunk(index, &chunk, now);
+        let owed: Vec<_> = self.fan_outs.iter().filter_map(|fan_out| fan_out.owes(id, place)).collect();
+        for chunks in owed {
+            self.push_chunk(index, &chunks, now);
         }
     }
 
@@ -114,7 +118,7 @@ impl<W: Wire> Shard<W> {
         let Some(connection) = self.places.get_mut(index) else { return };
         for subscription in std::mem::take(&mut connection.channels) {
             self.forget_member(&subscription);
-            self.left(subscription.channel);
+            self.left(subscription.channel, subscription.encoding);
         }
     }
 
@@ -134,18 +138,18 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Tells the channel's home that a subscription here ended.
-    fn left(&mut self, channel: Arc<Channel>) {
+    fn left(&mut self, channel: Arc<Channel>, encoding: Encoding) {
         if channel.home() == self.number {
-            self.member_left(self.number, &channel);
+            self.member_left(self.number, &channel, encoding);
         } else {
-            self.forwards.push((channel.home(), Forward::Left { channel }));
+            self.forwards.push((channel.home(), Forward::Left { channel, encoding }));
         }
     }
 
     /// At the home: a subscription on `shard` ended.
-    pub(super) fn member_left(&mut self, shard: usize, channel: &Arc<Channel>) {
+    pub(super) fn member_left(&mut self, shard: usize, channel: &Arc<Channel>, encoding: Encoding) {
         if let Some(home) = self.homes.get_mut(&channel.id())
-            && home.left(shard)
+            && home.left(shard, encoding)
         {
             self.homes.remove(&channel.id());
         }

@@ -8,9 +8,10 @@ use streamconductor_core::channel::Channel;
 use streamconductor_core::close::{CloseCode, Ending};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::config::Limits;
+use streamconductor_core::deflate::Prepared;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
-use streamconductor_core::shard::command::{Admission, Command, Filter, Refused};
+use streamconductor_core::shard::command::{Admission, Command, Filter, Publication, Refused};
 use streamconductor_core::shard::event::{Closed, Event};
 use streamconductor_core::shard::view::ConnectionView;
 use streamconductor_core::stats::Stats;
@@ -91,7 +92,8 @@ impl Server {
     pub fn subscribe(&mut self, client: &Client, channel: &str) -> Arc<Channel> {
         let channel = self.registry.join(channel);
         let (connection, first) = (client.id, None);
-        let command = Command::Subscribe { connection, channel: Arc::clone(&channel), first };
+        let encoding = client.encoding();
+        let command = Command::Subscribe { connection, channel: Arc::clone(&channel), encoding, first };
         self.command(channel.home(), command);
         channel
     }
@@ -108,9 +110,21 @@ impl Server {
 
     /// Publishes within a turn that goes on.
     pub fn publish_quietly(&mut self, channel: &Arc<Channel>, payload: &str, key: u64) {
+        self.publish_prepared(channel, payload, key, None);
+    }
+
+    /// Likewise, with frames that the caller compressed.
+    pub fn publish_prepared(
+        &mut self,
+        channel: &Arc<Channel>,
+        payload: &str,
+        key: u64,
+        prepared: Option<Box<Prepared>>,
+    ) {
         let (channel, payload) = (Arc::clone(channel), Bytes::copy_from_slice(payload.as_bytes()));
         let home = channel.home();
-        let command = Command::Publish { channel, kind: Kind::Text, payload, key };
+        let publication = Publication { kind: Kind::Text, payload, key, prepared };
+        let command = Command::Publish { channel, publication };
         self.shards[home].command(command, self.now);
     }
 

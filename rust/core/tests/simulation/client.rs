@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use streamconductor_core::close::CloseCode;
 use streamconductor_core::codec::{Codec, CodecLimits, Control, Item, Kind, Opcode, Role, encode_frame};
+use streamconductor_core::deflate::{Compressor, Encoding, WindowBits};
 use streamconductor_core::id::ConnectionId;
 
 use super::{Room, Socket};
@@ -28,6 +29,7 @@ pub struct Client {
     pub socket: Rc<RefCell<Socket>>,
     codec: Codec,
     consumed: usize,
+    encoding: Encoding,
     /// The head of a 101, once it has come.
     upgraded: Option<String>,
     /// Complete messages so far.
@@ -38,7 +40,16 @@ pub struct Client {
 impl Client {
     pub fn new(id: ConnectionId, socket: Rc<RefCell<Socket>>) -> Self {
         let codec = Codec::new(Role::Client);
-        Self { id, socket, codec, consumed: 0, upgraded: None, messages: 0, is_closed: false }
+        Self {
+            id,
+            socket,
+            codec,
+            encoding: Encoding::Raw,
+            consumed: 0,
+            upgraded: None,
+            messages: 0,
+            is_closed: false,
+        }
     }
 
     /// The whole response head (and, of a refusal, its body); empty while none has come.
@@ -50,11 +61,23 @@ impl Client {
         match text.find("\r\n\r\n") {
             Some(end) if text.starts_with("HTTP/1.1 101 ") => {
                 self.consumed = end + 4;
+                if let Some(agreed) = text[..end].split_once("permessage-deflate;") {
+                    self.codec.accept_compressed();
+                    let bits = agreed.1.split_once("server_max_window_bits=").map_or(15, |(_, rest)| {
+                        rest.split("\r\n").next().and_then(|bits| bits.parse().ok()).unwrap()
+                    });
+                    self.encoding = Encoding::Deflate(WindowBits::new(bits).unwrap());
+                }
                 self.upgraded.insert(text[..end].to_owned()).clone()
             }
             Some(_) => text,
             None => String::new(),
         }
+    }
+
+    /// What the 101 agreed to; raw before it.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// The status of the response; 0 while none has come.
@@ -129,6 +152,17 @@ impl Client {
 pub fn frame(opcode: Opcode, is_final: bool, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_frame(&mut out, opcode, is_final, payload, Some(KEY));
+    out
+}
+
+/// A client's compressed message.
+pub fn compressed(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    assert!(Compressor::new(WindowBits::MAX).encode_message(&mut out, kind, payload), "it does not shrink");
+    // A server's frame becomes a client's by a mask, here one that changes nothing.
+    let length = if out[1] < 126 { 2 } else { 4 };
+    out[1] |= 0x80;
+    out.splice(length..length, [0; 4]);
     out
 }
 

@@ -13,8 +13,8 @@ mod setup;
 mod wire;
 pub mod world;
 
-pub use client::{Client, Got, close, control, frame, text};
+pub use client::{Client, Got, close, compressed, control, frame, text};
 pub use random::Random;
 pub use server::Server;
-pub use setup::{Setup, TICK, limits, millis, seconds, server_frame, upgrade};
+pub use setup::{Setup, TICK, limits, millis, seconds, server_frame, upgrade, upgrade_deflated};
 pub use wire::{Memory, Room, Socket};

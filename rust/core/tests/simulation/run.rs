@@ -8,12 +8,16 @@ use std::time::Duration;
 use streamconductor_core::close::CloseCode;
 use streamconductor_core::codec::{Control, Kind, Opcode};
 use streamconductor_core::config::{Eviction, Marks, Overflow};
+use streamconductor_core::deflate::Encoding;
 use streamconductor_core::ledger::{Charge, Owner};
 use streamconductor_core::shard::Shard;
 use streamconductor_core::shard::command::Command;
 
 use super::world::World;
-use super::{Random, Room, Setup, TICK, close, control, frame, limits, seconds, text, upgrade};
+use super::{
+    Random, Room, Setup, TICK, close, compressed, control, frame, limits, seconds, text, upgrade,
+    upgrade_deflated,
+};
 
 /// Every limit is on, and tight.
 fn setup(random: &mut Random) -> Setup {
@@ -41,6 +45,8 @@ fn setup(random: &mut Random) -> Setup {
     limits.message_timeout = seconds(3);
     limits.max_connection_age = random.one_in(3).then_some(seconds(9));
     limits.memory_budget = 4 << 20;
+    limits.compression = !random.one_in(3);
+    limits.compression_threshold = 30;
     let (shards, asks) = (1 + random.below(4), !random.one_in(3));
     Setup { limits, shards, asks, reports_closes: true, has_pool_policy: random.one_in(3), tokens: None }
 }
@@ -117,7 +123,12 @@ impl Run {
         let who = self.below(self.world.peers.len());
         if self.world.peers[who].outbox.is_empty() {
             let is_open = self.world.peers[who].client.status() == 101;
-            let bytes = if is_open { self.frames() } else { self.head() };
+            let is_deflated = self.world.peers[who].client.encoding() != Encoding::Raw;
+            let bytes = match (is_open, is_deflated) {
+                (false, _) => self.head(),
+                (true, true) if self.below(4) > 0 => self.compressed_frames(),
+                _ => self.frames(),
+            };
             self.world.peers[who].outbox.extend(bytes);
         }
         self.sends(who);
@@ -146,6 +157,7 @@ impl Run {
             2 => b"\x16\x03\x01nonsense".to_vec(),
             3 => [upgrade("/chat"), text("early")].concat(),
             4 | 5 => upgrade("/beat"),
+            6..11 => upgrade_deflated("/chat", [9, 12, 15, 15][self.below(4)]),
             _ => upgrade("/chat"),
         }
     }
@@ -165,6 +177,18 @@ impl Run {
             .concat(),
             20..24 => control(Control::Pong, &1_u64.to_be_bytes()),
             _ => text(&"x".repeat(size)).repeat(1 + size % 4),
+        }
+    }
+
+    fn compressed_frames(&mut self) -> Vec<u8> {
+        let size = 50 + self.below(120);
+        match self.below(40) {
+            // A bomb, what is no stream, and RSV1 where it has no meaning.
+            0 => compressed(Kind::Text, &vec![b'b'; 5_000]),
+            1 => vec![0xC1, 0x84, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF],
+            2 => vec![0xC9, 0x80, 0, 0, 0, 0],
+            3 => compressed(Kind::Text, &[0xFF; 60]),
+            _ => [compressed(Kind::Text, &vec![b'c'; size]), text("raw")].concat(),
         }
     }
 

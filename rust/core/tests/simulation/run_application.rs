@@ -7,6 +7,7 @@ use bytes::Bytes;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::close::{CloseCode, Ending};
 use streamconductor_core::codec::Kind;
+use streamconductor_core::deflate::{Compressor, Encoding, Encodings, Prepared};
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Refused};
@@ -57,7 +58,14 @@ impl Run {
         let size = 1 + self.below(300);
         let awaited = self.below(2) == 0;
         let peer = &self.world.peers[who];
-        let frame = Bytes::from(server_frame(Kind::Text, &vec![b'p'; size]));
+        let mut frame = server_frame(Kind::Text, &vec![b'p'; size]);
+        if let Encoding::Deflate(bits) = peer.gauge.as_ref().unwrap().encoding() {
+            let mut smaller = Vec::new();
+            if Compressor::new(bits).encode_message(&mut smaller, Kind::Text, &vec![b'p'; size]) {
+                frame = smaller;
+            }
+        }
+        let frame = Bytes::from(frame);
         let gauge = peer.gauge.as_ref().unwrap();
         if gauge.buffered() + frame.len() > self.world.server.shards[0].limits().marks.max_buffered {
             return;
@@ -88,7 +96,11 @@ impl Run {
             }
             gauge.sent(frame.len());
         }
-        self.command(channel.home(), Command::Subscribe { connection, channel, first });
+        // As the application's gauge has it, which may know less than the shard.
+        let peer = &self.world.peers[who];
+        let known = peer.gauge.as_ref().map(|gauge| gauge.encoding());
+        let encoding = if self.below(8) == 0 { Encoding::Raw } else { known.unwrap() };
+        self.command(channel.home(), Command::Subscribe { connection, channel, encoding, first });
     }
 
     pub(super) fn unsubscribe(&mut self) {
@@ -116,7 +128,9 @@ impl Run {
             let payload = format!("{name} {number}{}", " ".repeat(size));
             if let Some(channel) = self.world.channels.get(which).cloned() {
                 let key = u64::from(number % 3);
-                self.world.server.publish_quietly(&channel, &payload, key);
+                // Whoever publishes may compress for the encodings that it knows of.
+                let prepared = (self.below(4) == 0).then(|| self.prepare(channel.encodings(), &payload));
+                self.world.server.publish_prepared(&channel, &payload, key, prepared.map(Box::new));
             } else {
                 self.broadcast(&payload);
             }
@@ -124,14 +138,30 @@ impl Run {
     }
 
     fn broadcast(&mut self, payload: &str) {
+        let prepared = self.prepare(self.world.server.deflating.encodings(), payload);
         let exclude: Vec<_> = self.world.peers.iter().take(1).map(|peer| peer.client.id).collect();
         let is_for_one = self.below(3) == 0;
         for shard in 0..self.world.server.shards.len() {
             let to = if is_for_one { Audience::User("ada".into()) } else { Audience::Everyone };
             let (kind, payload) = (Kind::Text, Bytes::copy_from_slice(payload.as_bytes()));
-            let broadcast = Broadcast { kind, payload, to, exclude: exclude.clone() };
+            let broadcast =
+                Broadcast { kind, payload, prepared: prepared.clone(), to, exclude: exclude.clone() };
             self.command(shard, Command::Broadcast(Box::new(broadcast)));
         }
+    }
+
+    /// What a caller compresses: for the encodings in use, or for fewer.
+    fn prepare(&mut self, encodings: Encodings, payload: &str) -> Prepared {
+        let mut prepared = Prepared::default();
+        for bits in encodings.windows() {
+            let mut frame = Vec::new();
+            if self.below(4) > 0
+                && Compressor::new(bits).encode_message(&mut frame, Kind::Text, payload.as_bytes())
+            {
+                prepared.push(bits, frame.into());
+            }
+        }
+        prepared
     }
 
     pub(super) fn ending(&mut self) {

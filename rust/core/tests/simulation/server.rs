@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamconductor_core::channel::{Policy, Registry};
+use streamconductor_core::deflate::InUse;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::Ledger;
@@ -31,6 +32,7 @@ pub struct Server {
     pub pool: Pool,
     pub ledger: Ledger,
     pub known: KnownCount,
+    pub deflating: InUse,
     pub registry: Registry,
     pub address: AddressCount,
     /// What the application has not looked at.
@@ -48,11 +50,13 @@ impl Server {
         let ledger = Ledger::new(setup.limits.memory_budget);
         let (candidates, publishers) = Candidates::new(count);
         let known = KnownCount::default();
+        let deflating = InUse::default();
         let fallback = Policy { overflow: setup.limits.overflow, high_water: None };
         let shared = Shared {
             site: Arc::new(site(&setup)),
             pool: pool.clone(),
             ledger: ledger.clone(),
+            deflating: deflating.clone(),
             candidates,
             known: known.clone(),
             shards: count,
@@ -67,6 +71,7 @@ impl Server {
             pool,
             ledger,
             known,
+            deflating,
             registry: Registry::new(count, fallback),
             address: AddressCount::default(),
             events: Vec::new(),

@@ -62,6 +62,8 @@ pub fn limits() -> Limits {
         max_inbound: 256 * 1024,
         max_frame_rate: None,
         max_control_rate: None,
+        compression: false,
+        compression_threshold: 64,
         max_channels: 128,
         marks: Marks { high_water: 1_000, low_water: 250, max_buffered: 4_000 },
         overflow: Overflow::Disconnect,
@@ -116,9 +118,19 @@ pub fn server_frame(kind: Kind, payload: &[u8]) -> Vec<u8> {
 
 /// A GET that asks to be upgraded.
 pub fn upgrade(path: &str) -> Vec<u8> {
+    upgrade_with(path, "")
+}
+
+/// One that offers permessage-deflate with that window.
+pub fn upgrade_deflated(path: &str, window_bits: u8) -> Vec<u8> {
+    let offer = format!("permessage-deflate; server_max_window_bits={window_bits}");
+    upgrade_with(path, &format!("Sec-WebSocket-Extensions: {offer}\r\n"))
+}
+
+fn upgrade_with(path: &str, headers: &str) -> Vec<u8> {
     format!(
         "GET {path} HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
     )
     .into_bytes()
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use streamconductor_core::channel::{Channel, Policy};
 use streamconductor_core::codec::Control;
 use streamconductor_core::config::Overflow;
+use streamconductor_core::deflate::IDLE;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::lifecycle::State;
@@ -15,7 +16,7 @@ use streamconductor_core::shard::command::Forward;
 use streamconductor_core::shard::event::Event;
 use streamconductor_core::stats::Outcome;
 
-use super::{Client, Got, Random, Server, Setup, control};
+use super::{Client, Got, Random, Server, Setup, TICK, control};
 
 /// One channel per policy, the last with a mark of its own. Broadcasts count as one more.
 pub const CHANNELS: [(&str, Overflow, Option<usize>); 5] = [
@@ -227,6 +228,8 @@ impl World {
         assert!(self.peers.iter().all(|peer| peer.client.released().is_some()));
         self.peers.clear();
         self.endings.clear();
+        // What is shared by all is let go when nobody has needed it for a while.
+        self.server.pass(IDLE + TICK * 2);
         for _ in 0..2 {
             self.server.tick();
         }
@@ -234,6 +237,7 @@ impl World {
         assert!(server.events.iter().all(|event| matches!(event, Event::Departed)), "{:?}", server.events);
         assert_eq!((server.pool.connections().used, server.pool.pending().used), (0, 0));
         assert_eq!((server.known.count(), server.address.count(), server.ledger.used()), (0, 0, 0));
+        assert_eq!(server.deflating.connections(), 0);
         for channel in &self.channels {
             assert_eq!(channel.subscribers(), 1, "only the test's own");
         }

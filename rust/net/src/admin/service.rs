@@ -8,8 +8,9 @@ use bytes::Bytes;
 use serde_json::Value;
 use streamconductor_core::channel::{MAX_NAME, key_number};
 use streamconductor_core::codec::Kind;
+use streamconductor_core::deflate::INLINE;
 use streamconductor_core::ledger::{Ledger, Level};
-use streamconductor_core::shard::command::Command;
+use streamconductor_core::shard::command::{Command, Publication};
 
 use crate::driver;
 use crate::front::probe;
@@ -143,7 +144,14 @@ impl AdminService for ServerAdmin {
         }
         let Some(channel) = self.server.registry().find(name).cloned() else { return Ok(0) };
         let (home, subscribers) = (channel.home(), channel.subscribers());
-        let command = Command::Publish { channel, kind, payload, key: key.map_or(0, key_number) };
+        let prepared = if payload.len() > INLINE {
+            let prepared = self.server.compression().prepare(channel.encodings(), kind, &payload);
+            (!prepared.is_empty()).then(|| Box::new(prepared))
+        } else {
+            None
+        };
+        let publication = Publication { kind, payload, key: key.map_or(0, key_number), prepared };
+        let command = Command::Publish { channel, publication };
         let bytes = driver::weight(&command);
         self.server
             .append(home, &mut vec![command], bytes, Class::Ordinary)

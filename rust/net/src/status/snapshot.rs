@@ -52,6 +52,8 @@ pub struct Snapshot {
     pub pending: Usage,
     /// Connections that the application has not finished with.
     pub known: usize,
+    /// Connections that take deflated messages.
+    pub deflating: usize,
     pub budget: usize,
     pub used: usize,
     pub owners: [(Owner, usize); Owner::ALL.len()],
@@ -90,6 +92,7 @@ impl Snapshot {
             connections: server.pool().connections(),
             pending: server.pool().pending(),
             known: server.known().count(),
+            deflating: server.deflating().connections(),
             budget: ledger.budget(),
             used: ledger.used(),
             owners: Owner::ALL.map(|owner| (owner, ledger.held_by(owner))),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use streamconductor_core::channel::{Policy, Registry};
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
+use streamconductor_core::deflate::Encoding;
 use streamconductor_core::handshake::{RouteSettings, Router};
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::shard::command::{Command, Filter};
@@ -118,7 +119,8 @@ impl Stand {
         let connection = views.iter().map(|view| view.connection).find(|id| !before.contains(id)).unwrap();
         let channel = self.server.registry().join(channel);
         let home = channel.home();
-        self.server.tell(home, Command::Subscribe { connection, channel, first: None });
+        self.server
+            .tell(home, Command::Subscribe { connection, channel, encoding: Encoding::Raw, first: None });
         socket
     }
 }
@@ -197,6 +199,8 @@ fn limits() -> Limits {
         max_inbound: 256 << 10,
         max_frame_rate: None,
         max_control_rate: None,
+        compression: true,
+        compression_threshold: 64,
         max_channels: 128,
         marks: Marks { high_water: 64 << 10, low_water: 16 << 10, max_buffered: 2 << 20 },
         overflow: Overflow::Disconnect,
