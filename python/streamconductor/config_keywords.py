@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 from .encoder import Encoder
 
-__all__ = ["ConfigKeywords", "DurationLike", "EvictionName", "OverflowName", "SizeLike"]
+__all__ = ["ConfigKeywords", "DurationLike", "EvictionName", "OverflowName", "PrivacyName", "SizeLike"]
 
 SizeLike = int | str
 """Bytes, or text such as ``"64KiB"``."""
@@ -19,6 +19,7 @@ DurationLike = float | str | timedelta
 """Seconds, or text such as ``"250ms"``."""
 OverflowName = Literal["disconnect", "drop_oldest", "drop_newest", "conflate"]
 EvictionName = Literal["reject", "idle", "oldest", "slowest", "priority"]
+PrivacyName = Literal["full", "prefix", "hash"]
 
 
 class ConfigKeywords(TypedDict, total=False):
@@ -34,6 +35,8 @@ class ConfigKeywords(TypedDict, total=False):
     threads: int | None
     max_connections: int
     max_connections_per_address: int | None
+    max_connections_per_user: int | None
+    max_handshake_rate: int | None
     max_pending: int
     eviction: EvictionName
     policy_timeout: DurationLike
@@ -46,6 +49,8 @@ class ConfigKeywords(TypedDict, total=False):
     ping_interval: DurationLike | None
     ping_timeout: DurationLike | None
     max_frame_rate: int | None
+    max_message_rate: int | None
+    max_byte_rate: SizeLike | None
     max_control_rate: int | None
     shutdown_grace: DurationLike
     max_connection_age: DurationLike | None
@@ -68,6 +73,8 @@ class ConfigKeywords(TypedDict, total=False):
     memory_budget: SizeLike | None
     origins: Literal["*"] | str | Sequence[str] | None
     subprotocols: str | Sequence[str]
+    trusted_proxies: str | Sequence[str]
     bearer_cookie: str | None
+    address_privacy: PrivacyName
     heartbeat_message: str | None
     encoder: Encoder | None

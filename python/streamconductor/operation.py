@@ -16,6 +16,7 @@ from .policy import PoolSnapshot
 if TYPE_CHECKING:
     from . import _core
     from .config_keywords import ConfigKeywords
+    from .entry_log import EntryLog
     from .feed import Feed
     from .health import HealthChecks
 
@@ -29,6 +30,7 @@ class Operation(Directory):
     """What an operator sees and changes."""
 
     _checks: HealthChecks
+    _entry_log: EntryLog
     _beat_handle: asyncio.TimerHandle | None = None
 
     @property
@@ -65,7 +67,7 @@ class Operation(Directory):
             raise ValueError(f"{', '.join(fixed)} cannot be changed while the server runs; restart it")
         config = self.config.replace(**fields)
         native.reconfigure(config.limits(), origins_setting(config), config.stall_limit)
-        self.config = self._arrivals.config = config
+        self.config = self._arrivals.config = self._entry_log.config = config
         self._handlers.timeout = config.handler_timeout
         self._checks.interval, self._checks.timeout = config.health_interval, config.health_timeout
 
@@ -82,7 +84,7 @@ class Operation(Directory):
 
     def _record_feed(self, feed: Feed) -> None:
         state = "ok" if feed.state in ("running", "ended") else "failed"
-        self._record(f"feed:{feed.name}", state, feed.required, feed.error or feed.state, {}, _FOR_EVER)
+        self._record(f"feed:{feed.name}", state, feed.required, feed.kind_of_error or feed.state, {}, _FOR_EVER)
 
         self._tell_feeds()
 

@@ -14,6 +14,7 @@ from . import _core
 from .arrivals import Arrivals
 from .config import Config
 from .dispatch import Dispatcher
+from .entry_log import EntryLog
 from .exit import stop_at_exit
 from .handlers import Handlers
 from .health import HealthChecks
@@ -116,12 +117,14 @@ class Server(Operation):
         self._ending: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._arrivals = Arrivals(native, self.config, self._on_connect, self._pool_policy)
+        self._entry_log = EntryLog(self.config)
         self._handlers = Handlers(self._on_close, self._on_backpressure)
         self._dispatcher = Dispatcher(
             native,
             self._routes,
             self._arrivals,
             self._handlers,
+            self._entry_log,
             on_room=self._resume_publishers,
             on_failure=self._fail,
             on_reconfigure=self._reconfigure_over_http,

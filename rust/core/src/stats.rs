@@ -29,11 +29,15 @@ pub enum Outcome {
     TimedOut,
     /// The peer went away, or its place was reclaimed.
     Aborted,
+    /// Too many of one user: 429.
+    User,
+    /// Too many handshakes of one address within a second: 429.
+    Rate,
 }
 
 impl Outcome {
     /// The names of all outcomes, in order.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 12] = [
         "accepted",
         "plain",
         "malformed",
@@ -44,6 +48,8 @@ impl Outcome {
         "address",
         "timed_out",
         "aborted",
+        "user",
+        "rate",
     ];
 }
 

@@ -17,6 +17,8 @@ pub mod admin;
 #[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
+pub mod counts;
+#[cfg(not(loom))]
 pub mod doorbell;
 #[cfg(not(loom))]
 mod driver;

@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use streamconductor_core::channel::{Policy, key_number};
+use streamconductor_core::config::Origins;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::id::ConnectionId;
@@ -16,6 +17,7 @@ use streamconductor_core::lifecycle::Public;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
 use streamconductor_core::shard::site::Site;
 use streamconductor_net::clock::Clock;
+use streamconductor_net::counts::Counts;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
 use streamconductor_net::readiness::{Readiness, Verdict};
@@ -57,7 +59,7 @@ impl Server {
         bearer_cookie: Option<String>,
     ) -> PyResult<Self> {
         let clock = Clock::start();
-        let ledger = Ledger::new(settings.limits.limits(origins(None))?.memory_budget);
+        let ledger = Ledger::new(settings.limits.limits(Origins::Same)?.memory_budget);
         let doorbell = Arc::new(Doorbell::new()?);
         let upward = Arc::new(Upward::new(&ledger, Arc::clone(&doorbell)));
         let readiness = Arc::new(Readiness::new(
@@ -68,7 +70,7 @@ impl Server {
         ));
         let addresses = settings.listen_on()?;
         let tick = settings.limits.tick();
-        let limits = settings.limits.limits(origins(settings.origins))?;
+        let limits = settings.limits.limits(origins(settings.origins)?)?;
         let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
         let (router, routes) = site::routes(settings.routes)?;
         let site = Site {
@@ -80,6 +82,7 @@ impl Server {
             has_pool_policy: settings.has_pool_policy,
             retry_after: Duration::from_secs_f64(settings.retry_after),
             plain: Arc::new(front),
+            counts: Arc::new(Counts::default()),
         };
         let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
         let settings_of_net = Settings {
@@ -384,7 +387,7 @@ impl Server {
     ) -> PyResult<()> {
         let link = self.link(python)?;
         let tick = limits.tick();
-        let limits = Arc::new(limits.limits(origins(origin_names))?);
+        let limits = Arc::new(limits.limits(origins(origin_names)?)?);
         link.adopt(&limits);
         if let Some(admin) = &*lock(&self.admin) {
             admin.set_max_payload(limits.marks.max_buffered);

@@ -20,7 +20,7 @@ pub struct Codec {
     /// The message begun; behind it, while one is incomplete, the payload of a control frame. Frames do not
     /// interleave, so that payload is taken off again before the message goes on.
     assembly: Vec<u8>,
-    /// Frames of the message begun.
+    /// Frames of the message begun, else of the last one.
     fragments: u32,
     /// The message begun.
     message: Option<Kind>,
@@ -96,6 +96,11 @@ impl Codec {
             }
     }
 
+    /// Frames of the message that has begun, or of the last one when none has.
+    pub const fn fragments(&self) -> u32 {
+        self.fragments
+    }
+
     /// Bytes of heap held for data that is not complete, as the ledger counts them: capacity, not length.
     pub const fn buffered(&self) -> usize {
         self.assembly.capacity()
@@ -147,7 +152,10 @@ impl Codec {
             Opcode::Continuation if self.message.is_none() => {
                 return Err(Violation::protocol("continuation without a message to continue"));
             }
-            Opcode::Data(kind) => self.message = Some(kind),
+            Opcode::Data(kind) => {
+                self.message = Some(kind);
+                self.fragments = 0;
+            }
             Opcode::Continuation | Opcode::Control(_) => {}
         }
         // A platform whose usize is narrower than the declared length could not hold the frame either.
@@ -175,7 +183,6 @@ impl Codec {
             utf8::validate(payload).map_err(|position| Violation::not_utf8("text", position))?;
         }
         self.message = None;
-        self.fragments = 0;
         Ok(Item::Message { kind, payload: Payload::Whole(payload) })
     }
 
@@ -212,7 +219,6 @@ impl Codec {
             checked.map_err(|position| Violation::not_utf8("text", position))?;
         }
         let Some(kind) = self.message.take_if(|_| is_complete) else { return Ok(None) };
-        self.fragments = 0;
         Ok(Some(Item::Message { kind, payload: Payload::Assembled(mem::take(&mut self.assembly)) }))
     }
 
