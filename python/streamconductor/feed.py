@@ -79,7 +79,7 @@ class Feed:
 
     @property
     def kind_of_error(self) -> str:
-        """What `/status` and `/readyz` say: an exception's text may repeat the payload, and was not written for them."""
+        """What `/status` and `/readyz` say: an exception's text may repeat a payload, and was not written for them."""
         return self.error.partition(":")[0]
 
     async def _run(self) -> None:

@@ -84,7 +84,9 @@ class Operation(Directory):
 
     def _record_feed(self, feed: Feed) -> None:
         state = "ok" if feed.state in ("running", "ended") else "failed"
-        self._record(f"feed:{feed.name}", state, feed.required, feed.kind_of_error or feed.state, {}, _FOR_EVER)
+        self._record(
+            f"feed:{feed.name}", state, feed.required, feed.kind_of_error or feed.state, {}, _FOR_EVER
+        )
 
         self._tell_feeds()
 

@@ -1,5 +1,5 @@
-"""Receives client addresses and texts of peers that are about to be shown to people · hands back what may be shown · owns
-the forms of `Config.address_privacy` and the key of its hash.
+"""Receives client addresses and texts of peers that are about to be shown to people · hands back what may be shown ·
+owns the forms of `Config.address_privacy` and the key of its hash.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 //! Receives requests as proxies pass them on · looks at whom the server takes for the client · owns the promise that
 //! nobody's word counts but that of a listed proxy (H21).
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::format_collect)]
 
 mod handshake_support;
 
@@ -19,13 +19,14 @@ fn trusted() -> TrustedProxies {
     TrustedProxies::listed(TRUSTED).unwrap()
 }
 
-fn peer(address: &str) -> Option<SocketAddr> {
-    Some(SocketAddr::new(address.parse().unwrap(), 40_000))
+fn peer(address: &str) -> SocketAddr {
+    SocketAddr::new(address.parse().unwrap(), 40_000)
 }
 
 fn of(headers: &[(&str, &str)], from: &str) -> Result<Forwarding, u16> {
     let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    forwarding(&request(&upgrade("/chat", &lines)), &trusted(), peer(from)).map_err(|refusal| refusal.status)
+    forwarding(&request(&upgrade("/chat", &lines)), &trusted(), Some(peer(from)))
+        .map_err(|refusal| refusal.status)
 }
 
 /// Whom a request through [`PROXY`] comes from, as `ip` or `ip:port`, and whether over TLS.
@@ -42,7 +43,7 @@ fn client(headers: &[(&str, &str)]) -> (String, Option<bool>) {
 
 /// The proxy itself: nothing better is known.
 fn proxy() -> String {
-    peer(PROXY).unwrap().to_string()
+    peer(PROXY).to_string()
 }
 
 #[test]
@@ -328,7 +329,8 @@ fn hop() -> impl Strategy<Value = Option<IpAddr>> {
 /// One way of writing a hop in `Forwarded`.
 fn written(hop: Option<IpAddr>, style: u8) -> String {
     let node = match hop {
-        None => ["unknown", "_gazonk"][usize::from(style % 2)].to_owned(),
+        None if style.is_multiple_of(2) => "unknown".to_owned(),
+        None => "_gazonk".to_owned(),
         Some(IpAddr::V4(address)) => address.to_string(),
         Some(IpAddr::V6(address)) => format!("[{address}]"),
     };

@@ -167,19 +167,18 @@ fn element(text: &[u8]) -> Hop {
 fn pair(text: &[u8]) -> Option<(&[u8], Vec<u8>, &[u8])> {
     let (name, rest) = split_at_byte(text, b'=')?;
     let name = name.trim_ascii_start();
-    let (value, rest) = match rest.strip_prefix(b"\"") {
-        Some(quoted) => unquoted(quoted)?,
-        None => {
-            let end = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
-            let (value, rest) = rest.split_at_checked(end)?;
-            let value = value.trim_ascii_end();
-            // Addresses with colons and brackets belong in quotes, and often come without.
-            let is_value = |byte: &u8| matches!(byte, b':' | b'[' | b']') || is_token(&[*byte]);
-            if value.is_empty() || !value.iter().all(is_value) {
-                return None;
-            }
-            (value.to_vec(), rest)
+    let (value, rest) = if let Some(quoted) = rest.strip_prefix(b"\"") {
+        unquoted(quoted)?
+    } else {
+        let end = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
+        let (value, rest) = rest.split_at_checked(end)?;
+        let value = value.trim_ascii_end();
+        // Addresses with colons and brackets belong in quotes, and often come without.
+        let is_value = |byte: &u8| matches!(byte, b':' | b'[' | b']') || is_token(&[*byte]);
+        if value.is_empty() || !value.iter().all(is_value) {
+            return None;
         }
+        (value.to_vec(), rest)
     };
     let rest = rest.trim_ascii_start();
     (is_token(name) && (rest.is_empty() || rest.starts_with(b";"))).then_some((name, value, rest))

@@ -112,7 +112,7 @@ impl Pattern {
         };
         // Exactly what may stand alone: one entry must not be read in two ways.
         let origin = Origin::parse(&format!("{scheme}://{domain}"));
-        origin.filter(|origin| origin.is_domain()).map(Self::Below).ok_or(
+        origin.filter(Origin::is_domain).map(Self::Below).ok_or(
             "has no domain behind its *.; write scheme://*.domain[:port] without a path, and one * only",
         )
     }
