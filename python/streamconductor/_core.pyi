@@ -12,6 +12,8 @@ __all__ = [
     "__version__",
     "forked",
     "lifecycle_table",
+    "origin_problem",
+    "proxy_problem",
     "state_names",
 ]
 
@@ -40,6 +42,12 @@ def lifecycle_table() -> list[tuple[str, str, str, str, str]]:
 
 def state_names() -> list[str]:
     """The names of all finer states."""
+
+def origin_problem(entry: str) -> str | None:
+    """What is wrong with an entry of `Config.origins`, to stand behind it; None: nothing."""
+
+def proxy_problem(entry: str) -> str | None:
+    """What is wrong with an entry of `Config.trusted_proxies`, to stand behind it; None: nothing."""
 
 def forked() -> None:
     """Called in the child after a fork, which has none of the parent's threads."""
@@ -97,7 +105,9 @@ class Request:
         """The first header of that name, whatever its case; None when absent."""
     @property
     def remote_address(self) -> tuple[str, int] | None:
-        """The peer's host and port; None on a Unix socket."""
+        """The client's host and port: the peer's, or whom one of `Config.trusted_proxies` names, with port 0 where
+        it names none; None on a Unix socket.
+        """
     @property
     def secure(self) -> bool:
         """Whether it came over TLS."""

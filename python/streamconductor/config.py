@@ -15,19 +15,20 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import machine
+from ._core import proxy_problem
 from .certificates import paths
-from .config_keywords import ConfigKeywords, EvictionName, OverflowName
+from .config_keywords import ConfigKeywords, EvictionName, OverflowName, PrivacyName
 from .config_problems import problems_of
 from .config_promises import broken_promises, worst_cases
 from .config_sources import READING, EnvironmentSource, FileSource, Reading
 from .encoder import Encoder
 from .errors import ConfigError
+from .origins import check_origins
 from .units import duration, size
 
 __all__ = ["Config"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.\-]*://[^/?#\s@]+|null", re.IGNORECASE)
 
 
 def _count(value: object) -> object:
@@ -127,8 +128,16 @@ class Config(BaseSettings):
     # Who may be connected.
     max_connections: Count = _setting(10_000, "Connections at once, never exceeded", unit="connections",
         reached="503 with Retry-After, or close 1013 `evicted` for the one that eviction chooses")
-    max_connections_per_address: Count | None = _setting(None, "Connections at once from one address",
-        unit="connections", none="no limit", reached="429 for the newcomer")
+    max_connections_per_address: Count | None = _setting(None,
+        "Connections at once from one address (IPv6: from one /64), behind trusted_proxies the client's",
+        unit="connections", none="no limit", reached="429 with Retry-After for the newcomer")
+    max_connections_per_user: Count | None = _setting(None,
+        "Connections at once of one user, as Accept.user names it; those without a user are not counted",
+        unit="connections", none="no limit", reached="429 with Retry-After for the newcomer, after on_connect")
+    max_handshake_rate: Count | None = _setting(None,
+        "Upgrades from one address (IPv6: from one /64), refused ones included; as many as in a second may "
+        "come at once", unit="handshakes a second", none="no limit",
+        reached="429 with Retry-After for the newcomer, before on_connect")
     max_pending: Count = _setting(1024, "Sockets at once that are not, or no longer, connections",
         unit="sockets",
         reached="the oldest without a whole head is closed, else the oldest refusal, else accepting pauses")
@@ -142,9 +151,17 @@ class Config(BaseSettings):
     retry_after: Seconds = _setting(5.0, "The Retry-After that a 503 carries, rounded up", unit="seconds",
         reached="clients that heed it come back then")
     origins: Literal["*"] | Names | None = _setting(None,
-        "Pages that browsers may connect from, exact origins or `*`", unit="scheme://host[:port]",
-        shown="None", none="the same origin, and loopback to loopback",
+        "Pages that browsers may connect from: exact origins, `https://*.example.com` for all hosts below a "
+        "domain and not the domain itself, `null`, or `*` alone for any; with a list, who sends cookies and "
+        "no Origin needs a bearer token in Authorization or a subprotocol",
+        unit="scheme://host[:port]", shown="None", none="the same origin, and loopback to loopback",
         reached="403, logged once per origin with the line to paste")
+    trusted_proxies: Names = _setting((),
+        "Peers whose Forwarded, or X-Forwarded-For and X-Forwarded-Proto, say who the client is: the "
+        "right-most hop that is not listed here; where a hop is hidden or malformed, the last that is known, "
+        "in doubt the proxy; both forms must name the same client, or 400",
+        unit="networks such as 10.0.0.0/8, addresses, or `unix` for peers on a Unix socket", shown="none",
+        reached="from other peers these headers are ignored, with one warning that says what to set")
     subprotocols: Names = _setting((), "Subprotocols that are offered, the preferred one first",
         unit="tokens", shown="none", reached="what else a client offers is not selected")
     bearer_cookie: str | None = _setting(None, "The cookie that may carry the bearer token",
@@ -201,10 +218,21 @@ class Config(BaseSettings):
     max_inbound: Size = _setting(256 * 2**10,
         "Complete messages of a connection that its handler has not taken", unit="bytes", shown="256 KiB",
         reached="reading pauses, and TCP holds the peer back")
-    max_frame_rate: Count | None = _setting(None, "Inbound frames of a connection", unit="frames a second",
-        none="no limit", reached="reading pauses until the second is over")
-    max_control_rate: Count | None = _setting(100, "Inbound pings, pongs and closes of a connection",
-        unit="frames a second", none="no limit", reached="close 1008")
+    max_frame_rate: Count | None = _setting(None,
+        "Inbound frames of a connection; as many as in a second may come at once", unit="frames a second",
+        none="no limit", reached="reading pauses between messages until the rate allows the next")
+    max_message_rate: Count | None = _setting(None,
+        "Inbound messages of a connection; as many as in a second may come at once",
+        unit="messages a second", none="no limit",
+        reached="reading pauses until the rate allows the next, and TCP holds the peer back; nothing is lost")
+    max_byte_rate: Size | None = _setting(None,
+        "Payload bytes of inbound messages of a connection; as many as in a second may come at once",
+        unit="bytes a second", none="no limit",
+        reached="reading pauses after the message until the rate allows the next, and TCP holds the peer "
+        "back; nothing is lost")
+    max_control_rate: Count | None = _setting(100,
+        "Inbound pings and pongs of a connection; as many as in a second may come at once",
+        unit="frames a second", none="no limit", reached="close 1008 `violation`")
 
     compression: Switch = _setting(False, "Whether newcomers may have permessage-deflate",
         unit="true or false", none="the same as False",
@@ -247,6 +275,12 @@ class Config(BaseSettings):
     encoder: Encoder | None = _setting(None, "What makes text of payloads that are neither text nor bytes",
         unit="callable", none="the JSON of streamconductor.encoder",
         reached="its exceptions reach the sender")
+
+    # What it tells people.
+    address_privacy: PrivacyName = _setting("full",
+        "How client addresses are shown in logs: `full`; `prefix`, their /24 or /48; or `hash`, the same "
+        "short word for the same address while the process lives; the application itself sees them whole",
+        unit="name of a form", reached="the rest of the address is left out")
 
     # fmt: on
 
@@ -316,9 +350,10 @@ class Config(BaseSettings):
         """What works but will hurt, one line each; the server logs them once when it starts."""
         return worst_cases(self)
 
-    def limits(self) -> dict[str, int | float | str | None]:
-        """What the native half enforces: bytes, seconds, counts and names of policies, and `tick`."""
-        return {name: getattr(self, name) for name in sorted(_LIMITS)} | {"tick": self.tick}
+    def limits(self) -> dict[str, int | float | str | list[str] | None]:
+        """What the native half enforces: bytes, seconds, counts and names of policies, trusted proxies, and `tick`."""
+        limits: dict[str, Any] = {name: getattr(self, name) for name in sorted(_LIMITS)}
+        return limits | {"trusted_proxies": list(self.trusted_proxies), "tick": self.tick}
 
     @field_validator("threads", mode="before")
     @classmethod
@@ -351,9 +386,15 @@ class Config(BaseSettings):
     @field_validator("origins")
     @classmethod
     def _check_origins(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
-        for origin in () if value is None or value == "*" else value:
-            if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin; write scheme://host[:port] without a path")
+        check_origins(value)
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_trusted_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if (problem := proxy_problem(entry)) is not None:
+                raise ValueError(f"{entry!r} {problem}")
         return value
 
     @field_validator("subprotocols")
@@ -401,5 +442,6 @@ _ADDRESSES = frozenset({"host", "port", "unix_socket", "admin_host", "admin_port
 _TLS = frozenset(name for name in Config.model_fields if name.startswith("tls_"))
 _OTHERS = frozenset({"origins", "subprotocols", "bearer_cookie", "heartbeat_message", "encoder"})
 _TOKENS = frozenset(name for name in Config.model_fields if name.startswith("token_"))
-_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _TLS - _OTHERS - _TOKENS
-Config.reconfigurable = (_LIMITS | {"origins"}) - {"threads", "backlog"}
+_TOLD = frozenset({"trusted_proxies", "address_privacy"})
+_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _TLS - _OTHERS - _TOKENS - _TOLD
+Config.reconfigurable = (_LIMITS | _TOLD | {"origins"}) - {"threads", "backlog"}

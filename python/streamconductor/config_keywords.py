@@ -11,7 +11,15 @@ from typing import Literal, TypedDict
 
 from .encoder import Encoder
 
-__all__ = ["ConfigKeywords", "DurationLike", "EvictionName", "OverflowName", "PathsLike", "SizeLike"]
+__all__ = [
+    "ConfigKeywords",
+    "DurationLike",
+    "EvictionName",
+    "OverflowName",
+    "PathsLike",
+    "PrivacyName",
+    "SizeLike",
+]
 
 SizeLike = int | str
 """Bytes, or text such as ``"64KiB"``."""
@@ -21,6 +29,7 @@ PathsLike = str | PathLike[str] | Sequence[str | PathLike[str]]
 """A path or several; in text they are separated by commas."""
 OverflowName = Literal["disconnect", "drop_oldest", "drop_newest", "conflate"]
 EvictionName = Literal["reject", "idle", "oldest", "slowest", "priority"]
+PrivacyName = Literal["full", "prefix", "hash"]
 
 
 class ConfigKeywords(TypedDict, total=False):
@@ -40,6 +49,8 @@ class ConfigKeywords(TypedDict, total=False):
     threads: int | None
     max_connections: int
     max_connections_per_address: int | None
+    max_connections_per_user: int | None
+    max_handshake_rate: int | None
     max_pending: int
     eviction: EvictionName
     policy_timeout: DurationLike
@@ -52,6 +63,8 @@ class ConfigKeywords(TypedDict, total=False):
     ping_interval: DurationLike | None
     ping_timeout: DurationLike | None
     max_frame_rate: int | None
+    max_message_rate: int | None
+    max_byte_rate: SizeLike | None
     max_control_rate: int | None
     compression: bool | None
     compression_threshold: SizeLike
@@ -76,11 +89,13 @@ class ConfigKeywords(TypedDict, total=False):
     memory_budget: SizeLike | None
     origins: Literal["*"] | str | Sequence[str] | None
     subprotocols: str | Sequence[str]
+    trusted_proxies: str | Sequence[str]
     bearer_cookie: str | None
     token_keys: str | Sequence[str | PathLike[str]] | None
     token_issuer: str | None
     token_audience: str | None
     token_leeway: DurationLike
     token_user_claim: str
+    address_privacy: PrivacyName
     heartbeat_message: str | None
     encoder: Encoder | None

@@ -113,12 +113,13 @@ def _marks(config: Config) -> Iterator[str]:
 
 
 def _places(config: Config) -> Iterator[str]:
-    per_address = config.max_connections_per_address
-    if per_address is not None and per_address > config.max_connections:
-        yield (
-            f"max_connections_per_address = {per_address} must not be above max_connections, "
-            f"{config.max_connections}; lower it, or leave it out for no limit"
-        )
+    for name in ("max_connections_per_address", "max_connections_per_user"):
+        limit: int | None = getattr(config, name)
+        if limit is not None and limit > config.max_connections:
+            yield (
+                f"{name} = {limit} must not be above max_connections, "
+                f"{config.max_connections}; lower it, or leave it out for no limit"
+            )
     shared = config.unix_socket is None and config.port and config.admin_port == config.port
     if shared and config.admin_host == config.host:
         yield (

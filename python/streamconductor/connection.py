@@ -155,7 +155,7 @@ class Connection(Generic[Context_co]):
 
     @property
     def remote_address(self) -> tuple[str, int] | None:
-        """The peer's host and port; None on a Unix socket, and on a `push` route."""
+        """The client's host and port, as `Request.remote_address`; None on a Unix socket, and on a `push` route."""
         return None if self._request is None else self._request.remote_address
 
     @property

@@ -16,6 +16,7 @@ from .notices import Backpressure, Closed
 if TYPE_CHECKING:
     from . import _core
     from .arrivals import Arrivals
+    from .entry_log import EntryLog
     from .handlers import Handlers
     from .registration import Route
 
@@ -37,7 +38,9 @@ logger = logging.getLogger("streamconductor.server")
     _ROOM,
     _FAILED,
     _RECONFIGURE,
-) = range(12)
+    _REFUSED,
+    _FORWARDING_IGNORED,
+) = range(14)
 
 
 class Dispatcher:
@@ -49,6 +52,7 @@ class Dispatcher:
         routes: list[Route],
         arrivals: Arrivals,
         handlers: Handlers,
+        entry_log: EntryLog,
         *,
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
@@ -58,6 +62,7 @@ class Dispatcher:
         self._routes = routes
         self._arrivals = arrivals
         self._handlers = handlers
+        self._entry_log = entry_log
         self._on_room = on_room
         self._on_failure = on_failure
         self._on_reconfigure = on_reconfigure
@@ -146,6 +151,10 @@ class Dispatcher:
                 self.departed.set_result(None)
         elif sort == _ORIGIN_REFUSED:
             logger.warning("origin %r was refused; to allow it: Config(origins=[%r])", what, what)
+        elif sort == _REFUSED:
+            self._entry_log.refused(*what)
+        elif sort == _FORWARDING_IGNORED:
+            self._entry_log.forwarding_ignored(what)
         elif sort == _FAILED:
             self._on_failure(what)
         elif sort == _RECONFIGURE:

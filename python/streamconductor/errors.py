@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 from .close import CloseCode
+from .privacy import one_line
 
 __all__ = [
     "BindError",
@@ -123,7 +124,8 @@ class ConnectionClosed(StreamConductorError):
         )
 
     def __str__(self) -> str:
-        reason = f", {self.reason}" if self.reason else ""
+        # A peer may say what it likes, and this text ends in logs.
+        reason = f", {one_line(self.reason)}" if self.reason else ""
         return f"connection closed by the {self.by} with {self.code}{reason}"
 
 

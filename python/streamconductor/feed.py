@@ -74,8 +74,13 @@ class Feed:
             "state": self.state,
             "published": self.published,
             "restarts": self.restarts,
-            "error": self.error,
+            "error": self.kind_of_error,
         }
+
+    @property
+    def kind_of_error(self) -> str:
+        """What `/status` and `/readyz` say: an exception's text may repeat a payload, and was not written for them."""
+        return self.error.partition(":")[0]
 
     async def _run(self) -> None:
         if self._is_over:

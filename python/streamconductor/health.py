@@ -9,7 +9,6 @@ import inspect
 import json
 import logging
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -195,13 +194,14 @@ class HealthChecks:
     async def _run(self, check: Check) -> None:
         timeout = self.timeout if check.timeout is None else check.timeout
         began = self._clock()
-        verdict = await _ask(check.function, timeout)
+        verdict, error = await _ask(check.function, timeout)
         check.ended, check.ran_at = self._clock(), time.time()
         check.duration = check.ended - began
         if verdict.status != "failed" and check.duration > timeout:
             # A plain function, or an async one that blocked or swallowed its cancellation.
             verdict = Health.failed(f"took {check.duration:.3g} s, timeout {timeout:g} s", **verdict.facts)
         failed = verdict.status == "failed"
+        _log_change(check, verdict, error)
         check.consecutive_failures = check.consecutive_failures + 1 if failed else 0
         check.verdict = verdict
         self._tell(check, not failed, verdict.reason, _plain_facts(verdict.facts))
@@ -215,9 +215,22 @@ class HealthChecks:
             logger.exception("verdict of health check %r could not be delivered", check.name)
 
 
-async def _ask(function: CheckFunction, timeout: float) -> Health:
-    """One run. Every exception of the check becomes a verdict, KeyboardInterrupt included: only the
+def _log_change(check: Check, verdict: Health, error: BaseException | None) -> None:
+    """One line when a check begins to fail, with what it raised, and one when it has recovered."""
+    before, now = check.consecutive_failures > 0, verdict.status == "failed"
+    if now and not before:
+        level, red = (logging.WARNING, ", /readyz is red") if check.required else (logging.INFO, "")
+        logger.log(level, "health check %r failed%s: %s", check.name, red, verdict.reason, exc_info=error)
+    elif before and not now:
+        logger.info("health check %r is %s again", check.name, verdict.status)
+
+
+async def _ask(function: CheckFunction, timeout: float) -> tuple[Health, BaseException | None]:
+    """One run, and what it raised. Every exception of the check becomes a verdict, KeyboardInterrupt included: only the
     cancellation of our own task passes, and GeneratorExit, which a coroutine must not survive.
+
+    The verdict names the kind of exception only: everybody may read `/readyz`, and what an exception says was not
+    written for everybody.
     """
     task = asyncio.current_task()
     cancelled_before = task.cancelling() if task is not None else 0
@@ -230,17 +243,17 @@ async def _ask(function: CheckFunction, timeout: float) -> Health:
         raise
     except BaseException as error:
         if deadline.expired() and isinstance(error, TimeoutError):
-            return Health.failed(f"no verdict within its timeout of {timeout:g} s")
+            return Health.failed(f"no verdict within its timeout of {timeout:g} s"), None
         if (
             isinstance(error, asyncio.CancelledError)
             and task is not None
             and task.cancelling() > cancelled_before
         ):
             raise
-        return Health.failed(f"raised {''.join(traceback.format_exception_only(error)).strip()}")
+        return Health.failed(f"raised {type(error).__qualname__}"), error
     if isinstance(answer, Health):
-        return answer
-    return Health.failed(f"returned {type(answer).__name__} instead of streamconductor.Health")
+        return answer, None
+    return Health.failed(f"returned {type(answer).__name__} instead of streamconductor.Health"), None
 
 
 def _plain_facts(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from . import _core
     from .certificates import Certificates
     from .config_keywords import ConfigKeywords
+    from .entry_log import EntryLog
     from .feed import Feed
     from .health import HealthChecks
 
@@ -31,6 +32,7 @@ class Operation(Directory):
 
     _checks: HealthChecks
     _certificates: Certificates
+    _entry_log: EntryLog
     _beat_handle: asyncio.TimerHandle | None = None
 
     @property
@@ -69,7 +71,7 @@ class Operation(Directory):
         config = self.config.replace(**fields)
         native.reload_keys()
         native.reconfigure(config.limits(), origins_setting(config), config.stall_limit)
-        self.config = self._arrivals.config = config
+        self.config = self._arrivals.config = self._entry_log.config = config
         self._handlers.timeout = config.handler_timeout
         self._checks.interval, self._checks.timeout = config.health_interval, config.health_timeout
 
@@ -104,7 +106,9 @@ class Operation(Directory):
 
     def _record_feed(self, feed: Feed) -> None:
         state = "ok" if feed.state in ("running", "ended") else "failed"
-        self._record(f"feed:{feed.name}", state, feed.required, feed.error or feed.state, {}, _FOR_EVER)
+        self._record(
+            f"feed:{feed.name}", state, feed.required, feed.kind_of_error or feed.state, {}, _FOR_EVER
+        )
 
         self._tell_feeds()
 

@@ -47,7 +47,7 @@ class ConnectionInfo:
     path: str
     """The path of its request, without the query."""
     remote_address: str | None
-    """The address of its peer, `None` on a Unix socket."""
+    """The address of its client, as in `Request.remote_address`; `None` on a Unix socket."""
     connected_for: float
     """Seconds since it opened."""
     idle_for: float

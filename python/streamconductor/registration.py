@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .admission import Accept, Reject
 from .config import Config
+from .origins import check_origins
 from .units import size
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class Registration:
         Raises:
             TypeError: the handler is no coroutine function.
             RuntimeError: the server runs already.
+            ValueError: an origin that could never match.
             ValueError: at start, a pattern that cannot be a path.
         """
         _check_path("route", path)
@@ -276,6 +278,12 @@ class Registration:
         self._must_not_run("route")
         has_origins = origins is not _DEFAULT
         listed = None if not has_origins or origins is None else origins
+        if listed in (["*"], ("*",)):
+            listed = "*"
+        try:
+            check_origins(listed)
+        except ValueError as error:
+            raise ValueError(f"route {path!r}: origins: {error}") from None
         self._routes.append(
             Route(
                 pattern=path,

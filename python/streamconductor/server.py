@@ -15,6 +15,7 @@ from .arrivals import Arrivals
 from .certificates import Certificates, tls_setting
 from .config import Config
 from .dispatch import Dispatcher
+from .entry_log import EntryLog
 from .exit import stop_at_exit
 from .handlers import Handlers
 from .health import HealthChecks
@@ -119,12 +120,14 @@ class Server(Operation):
         self._ending: asyncio.Task[None] | None = None
         self._stopped = asyncio.Event()
         self._arrivals = Arrivals(native, self.config, self._on_connect, self._pool_policy)
+        self._entry_log = EntryLog(self.config)
         self._handlers = Handlers(self._on_close, self._on_backpressure)
         self._dispatcher = Dispatcher(
             native,
             self._routes,
             self._arrivals,
             self._handlers,
+            self._entry_log,
             on_room=self._resume_publishers,
             on_failure=self._fail,
             on_reconfigure=self._reconfigure_over_http,

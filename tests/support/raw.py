@@ -77,6 +77,7 @@ class Peer:
         patience: float = PATIENCE,
         receive_buffer: int | None = None,
         tls: ssl.SSLContext | None = None,
+        source: str | None = None,
     ) -> None:
         family = (
             socket.AF_UNIX
@@ -92,6 +93,9 @@ class Peer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.buffer = bytearray()
         try:
+            if source is not None:
+                # Every 127.x.y.z is this machine's, so one machine can be many clients.
+                self.socket.bind((source, 0))
             self.socket.connect(str(address) if isinstance(address, Path) else address)
             if family != socket.AF_UNIX:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -46,6 +46,8 @@ def test_the_defaults_are_those_of_the_design() -> None:
         "tls_require_client_certificate": False,
         "admin_host": "127.0.0.1", "admin_port": None, "admin_token": None, "threads": 4,
         "max_connections": 10_000, "max_connections_per_address": None, "max_pending": 1024,
+        "max_connections_per_user": None, "max_handshake_rate": None, "trusted_proxies": (),
+        "max_message_rate": None, "max_byte_rate": None, "address_privacy": "full",
         "eviction": "reject", "policy_timeout": 0.5, "policy_fallback": "reject", "retry_after": 5.0,
         "open_timeout": 5.0, "close_timeout": 5.0, "idle_timeout": 3600.0, "handler_timeout": 10.0,
         "ping_interval": 20.0, "ping_timeout": 20.0, "write_timeout": 30.0,
@@ -143,6 +145,13 @@ def test_sizes_and_durations_are_read() -> None:
         ),
         ("origins", "example.org", "is no origin"),
         ("origins", 5, "is no list"),
+        ("origins", "https://*", "'https://*' has a * that is no whole label"),
+        ("origins", ["https://*.a.example", "https://a.*.example"], "a * elsewhere than in front"),
+        ("origins", ["*", "https://a.example"], "'*' has a * elsewhere than in front"),
+        ("trusted_proxies", "10.0.0.1/8", "'10.0.0.1/8' has bits set behind its prefix; write 10.0.0.0/8"),
+        ("trusted_proxies", ["10.0.0.0/8", "proxy"], "'proxy' is no network; write 10.0.0.0/8"),
+        ("address_privacy", "none", "must be one of 'full', 'prefix' or 'hash'"),
+        ("max_byte_rate", "fast", "is no size"),
         ("subprotocols", ["a b"], "'a b' is no token"),
         ("subprotocols", ["chat", "chat"], "holds a name twice"),
         ("subprotocols", ["bearer.x"], "would be taken for a bearer token"),
@@ -174,6 +183,9 @@ def test_origins_and_subprotocols() -> None:
         "https://a.example",
         "https://b.example",
     )
+    assert Config(origins="https://*.a.example:8443").origins == ("https://*.a.example:8443",)
+    proxies = ("10.0.0.0/8", "::1", "unix")
+    assert Config(trusted_proxies="10.0.0.0/8, ::1, unix").trusted_proxies == proxies
     assert Config(subprotocols=["chat", "v1.json"]).subprotocols == ("chat", "v1.json")
 
 
@@ -398,7 +410,8 @@ def test_limits_are_plain_values_for_the_native_half() -> None:
     assert json.loads(json.dumps(limits)) == limits
     assert (limits["tick"], limits["max_frame_size"], limits["max_connection_age"]) == (0.01, 8192, None)
     assert limits["overflow"] == "disconnect"
-    assert not {"host", "admin_token", "origins", "encoder"} & set(limits)
+    assert not {"host", "admin_token", "origins", "encoder", "address_privacy"} & set(limits)
+    assert Config(trusted_proxies="::1").limits()["trusted_proxies"] == ["::1"]
 
 
 def test_what_may_be_reconfigured() -> None:

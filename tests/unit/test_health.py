@@ -166,12 +166,12 @@ class Unprintable(Exception):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (ValueError("no route"), "raised ValueError: no route"),
-        (TimeoutError("theirs"), "raised TimeoutError: theirs"),
+        (ValueError("no route"), "raised ValueError"),
+        (TimeoutError("theirs"), "raised TimeoutError"),
         (KeyboardInterrupt(), "raised KeyboardInterrupt"),
-        (SystemExit(3), "raised SystemExit: 3"),
-        (asyncio.CancelledError(), "raised asyncio.exceptions.CancelledError"),
-        (Unprintable(), "raised"),
+        (SystemExit(3), "raised SystemExit"),
+        (asyncio.CancelledError(), "raised CancelledError"),
+        (Unprintable(), "raised Unprintable"),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -187,7 +187,7 @@ def test_whatever_a_check_raises_is_a_verdict(run: Run, error: BaseException, to
         checks.add("bad", check if late else raising(error))
         await watch(checks, 6)
         assert [ok for ok, _ in checks.of("bad")] == [False] * 3
-        assert all(detail.startswith(told) for _, detail in checks.of("bad")[1:])
+        assert all(detail == told for _, detail in checks.of("bad")[1:])
 
     run(scenario)
 

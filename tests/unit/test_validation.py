@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
@@ -79,10 +80,63 @@ def test_the_reason_names_the_field_and_keeps_what_was_sent_to_itself() -> None:
     assert "hunter2" not in caught.value.reason
 
 
+class Say(pydantic.BaseModel):
+    kind: Literal["say"]
+
+
+class Ask(pydantic.BaseModel):
+    kind: Literal["ask"]
+    of: dict[str, Model] = {}
+
+
+Either = pydantic.TypeAdapter(Annotated[Say | Ask, pydantic.Field(discriminator="kind")])
+
+
+class Strict(pydantic.BaseModel, extra="forbid"):
+    kind: str
+
+
+class StrictStruct(msgspec.Struct, forbid_unknown_fields=True):
+    kind: Literal["say"]
+
+
+class Tagged(msgspec.Struct, tag="say"):
+    count: int
+
+
+class TaggedToo(msgspec.Struct, tag="ask"):
+    count: int
+
+
+class Holder(msgspec.Struct):
+    held: Tagged | TaggedToo
+
+
+@pytest.mark.parametrize(
+    ("model", "message", "told"),
+    [
+        (dict[str, int], '{"hunter2": "x"}', "…: "),
+        (dict[int, int], '{"hunter2": 1}', "…"),
+        (Strict, '{"kind": "x", "hunter2": 1}', "…: "),
+        (Either, '{"kind": "hunter2"}', "the tag is none of the expected ones"),
+        (Either, '{"kind": "ask", "of": {"hunter2": {"kind": "x", "count": "y"}}}', "….of.….kind: "),
+        (list[Ask], '[{"kind": "ask"}, {"kind": "hunter2"}]', "1.kind: "),
+        (StrictStruct, '{"kind": "say", "hunter2": 1}', "unknown field a value"),
+        (StrictStruct, '{"kind": "hunter2"}', "a value"),
+        (Holder, '{"held": {"type": "hunter2"}}', "Invalid value a value - at `$.held.type`"),
+    ],
+)
+def test_keys_and_tags_that_the_peer_chose_are_kept_to_itself(model: Any, message: str, told: str) -> None:
+    with pytest.raises(InvalidMessage) as caught:
+        Validator(model).validate(message)
+    assert told in caught.value.reason, caught.value.reason
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize("start", ["", "x"])
 def test_a_long_reason_is_cut_between_characters(start: str) -> None:
     with pytest.raises(InvalidMessage) as caught:
-        Validator(dict[str, int]).validate('{"' + start + "ü" * 200 + '": "x"}')
+        Validator(pydantic.create_model("Long", **{start + "ü" * 200: (int, ...)})).validate("{}")
     assert caught.value.reason.startswith(f"invalid message: {start}ü")
     assert MAX_REASON - 1 <= len(caught.value.reason.encode()) <= MAX_REASON
 

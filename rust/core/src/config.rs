@@ -1,8 +1,9 @@
 //! Receives validated settings from the Python configuration · hands every limit to the machines that
 //! enforce it · owns the vocabulary of limits. Defaults live in one place only: the Python `Config`.
 
-use std::sync::Arc;
 use std::time::Duration;
+
+use crate::handshake::{AllowedOrigins, OriginError, TrustedProxies};
 
 /// Every limit a shard enforces. All values are validated before they get here.
 #[derive(Clone, Debug)]
@@ -38,6 +39,10 @@ pub struct Limits {
     pub max_inbound: usize,
     /// Frames a second above which reading pauses; `None`: no limit.
     pub max_frame_rate: Option<u32>,
+    /// Messages a second above which reading pauses; `None`: no limit.
+    pub max_message_rate: Option<u32>,
+    /// Payload bytes of messages a second above which reading pauses; `None`: no limit.
+    pub max_byte_rate: Option<u64>,
     /// Control frames a second above which the connection fails with 1008; `None`: no limit.
     pub max_control_rate: Option<u32>,
     /// Whether newcomers may have permessage-deflate.
@@ -56,6 +61,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// Connections at once from one address; `None`: no limit.
     pub max_connections_per_address: Option<usize>,
+    /// Connections at once of one user; `None`: no limit.
+    pub max_connections_per_user: Option<usize>,
+    /// Upgrades a second from one address; `None`: no limit.
+    pub max_handshake_rate: Option<u32>,
     /// Sockets at once that are not (or no longer) connections.
     pub max_pending: usize,
     /// Who leaves when a newcomer finds the pool full.
@@ -65,6 +74,8 @@ pub struct Limits {
     pub memory_budget: usize,
     /// Origins that browsers may connect from.
     pub origins: Origins,
+    /// Peers whose word about the client counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The outbound bounds of one connection, in bytes of frames that the socket has not taken.
@@ -117,5 +128,12 @@ pub enum Origins {
     /// Any origin.
     Any,
     /// Exactly these (scheme, host and port compared; `null` only when listed).
-    Listed(Arc<[String]>),
+    Listed(AllowedOrigins),
+}
+
+impl Origins {
+    /// Exactly these: `scheme://host[:port]`, `scheme://*.domain[:port]`, `null`.
+    pub fn listed(entries: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, OriginError> {
+        AllowedOrigins::listed(entries).map(Self::Listed)
+    }
 }

@@ -11,6 +11,8 @@
 
 pub mod time;
 
+pub mod bucket;
+
 pub mod id;
 
 pub mod config;

@@ -173,6 +173,12 @@ impl AddressCount {
     }
 }
 
+/// The connections of one user, counted as those of an address are.
+pub type UserCount = AddressCount;
+
+/// One connection's part in a [`UserCount`].
+pub type UserPlace = AddressPlace;
+
 /// One connection's part in an [`AddressCount`]. Dropping it counts one less.
 #[must_use = "dropping the place counts one less"]
 pub struct AddressPlace(AddressCount);

@@ -34,11 +34,15 @@ pub enum Outcome {
     Aborted,
     /// No TLS came of it: another protocol, an old version, an alert.
     Tls,
+    /// Too many of one user: 429.
+    User,
+    /// Too many handshakes of one address within a second: 429.
+    Rate,
 }
 
 impl Outcome {
     /// The names of all outcomes, in order.
-    pub const NAMES: [&'static str; 12] = [
+    pub const NAMES: [&'static str; 14] = [
         "accepted",
         "plain",
         "malformed",
@@ -51,6 +55,8 @@ impl Outcome {
         "timed_out",
         "aborted",
         "tls",
+        "user",
+        "rate",
     ];
 }
 

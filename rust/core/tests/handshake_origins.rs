@@ -20,7 +20,7 @@ fn same(host: &str, origin: &str, peer_is_loopback: bool, secure: bool) -> u16 {
 }
 
 fn listed(entries: &[&str], origin: &str) -> u16 {
-    let origins = Origins::Listed(entries.iter().map(|entry| (*entry).to_owned()).collect());
+    let origins = Origins::listed(entries).unwrap();
     match verdict_under(&origins, &upgrade("/chat", &format!("Origin: {origin}\r\n"))) {
         Verdict::Upgrade(_) => 101,
         Verdict::Refused(refusal) => refusal.status,
@@ -124,13 +124,79 @@ fn h18_listed_origins_match_in_scheme_host_and_port() {
     ] {
         assert_eq!(listed(&entries, origin), expected, "{origin}");
     }
-    // Entries that are no origin match nothing, themselves included.
-    for entry in ["*", "https://*.example.com", "https://app.example.com/", "app.example.com", ""] {
-        assert_eq!(listed(&[entry], "https://app.example.com"), 403, "{entry}");
-        assert_eq!(listed(&[entry], entry), 403, "{entry}");
-        assert_eq!(Origin::parse(entry), None);
-    }
     assert_eq!(listed(&[], "https://app.example.com"), 403);
+}
+
+#[test]
+fn what_could_never_match_is_refused_when_it_is_configured() {
+    for (entry, problem) in [
+        ("*", "elsewhere than in front"),
+        ("", "is no origin"),
+        ("app.example.com", "is no origin"),
+        ("*.example.com", "elsewhere than in front"),
+        ("https://app.example.com/", "is no origin"),
+        ("https://", "is no origin"),
+        ("NULL", "is no origin"),
+        ("https://*", "no whole label"),
+        ("https://*example.com", "no whole label"),
+        ("https://*:443", "no whole label"),
+        ("https://*.", "no domain"),
+        ("https://*..example.com", "no domain"),
+        ("https://*.example.com.", "no domain"),
+        ("https://*.*.example.com", "no domain"),
+        ("https://*.exa*mple.com", "no domain"),
+        ("https://*.10.0.0.1", "no domain"),
+        ("https://*.[::1]", "no domain"),
+        ("https://*.example.com/", "no domain"),
+        ("https://*.example.com:x", "no domain"),
+        ("https://*.user@example.com", "no domain"),
+        ("https://app.*.com", "elsewhere than in front"),
+        ("https://app*.example.com", "elsewhere than in front"),
+        ("https://app.example.com:*", "elsewhere than in front"),
+        ("*://app.example.com", "elsewhere than in front"),
+        ("http*://app.example.com", "elsewhere than in front"),
+    ] {
+        let error = Origins::listed(["https://fine.example", entry]).unwrap_err().to_string();
+        assert!(error.contains(problem) && error.contains(&format!("{entry:?}")), "{entry}: {error}");
+        assert_eq!(Origin::parse(entry), None, "{entry}");
+    }
+}
+
+#[test]
+fn h18_a_wildcard_stands_for_one_label_or_more_in_front_and_for_nothing_else() {
+    let entries = ["https://*.example.com", "http://*.Local.Example:3000"];
+    for (origin, expected) in [
+        ("https://app.example.com", 101),
+        ("https://a.b.c.example.com", 101),
+        ("https://APP.Example.Com:443", 101),
+        ("http://app.local.example:3000", 101),
+        ("https://example.com", 403),
+        ("https://.example.com", 403),
+        ("https://a..example.com", 403),
+        ("https://.a.example.com", 403),
+        ("https://evilexample.com", 403),
+        ("https://evil-example.com", 403),
+        ("https://app.example.com.evil.tld", 403),
+        ("https://app.example.com.", 403),
+        ("https://app.example.comx", 403),
+        ("https://example.com.app", 403),
+        ("http://app.example.com", 403),
+        ("wss://app.example.com", 403),
+        ("https://app.example.com:8443", 403),
+        ("https://*.example.com", 403),
+        ("https://evil.tld?.example.com", 403),
+        ("https://evil.tld#.example.com", 403),
+        ("https://evil.tld/.example.com", 403),
+        ("https://user@app.example.com", 403),
+        ("https://[::1].example.com", 403),
+        ("http://app.local.example", 403),
+        ("https://app.local.example:3000", 403),
+        ("null", 403),
+    ] {
+        assert_eq!(listed(&entries, origin), expected, "{origin}");
+    }
+    // A top-level domain is as good as another: whose it is, is for the operator to know.
+    assert_eq!(listed(&["https://*.test"], "https://a.test"), 101);
 }
 
 #[test]
@@ -144,10 +210,34 @@ fn h19_null_passes_only_when_listed_and_two_origins_never() {
 }
 
 #[test]
-fn h20_without_an_origin_no_browser_asked_and_it_passes() {
-    assert_eq!(status(&upgrade("/chat", "Cookie: token=x\r\n")), 101);
-    let none = Origins::Listed([].into());
-    assert!(matches!(verdict_under(&none, &upgrade("/chat", "")), Verdict::Upgrade(_)));
+fn h20_without_an_origin_no_browser_asked_and_it_passes_but_not_on_cookies_alone() {
+    let under = |origins: &Origins, headers: &str| match verdict_under(origins, &upgrade("/chat", headers)) {
+        Verdict::Upgrade(_) => 101,
+        Verdict::Refused(refusal) => refusal.status,
+        Verdict::Plain { .. } => panic!("no probe here"),
+    };
+    let listed = Origins::listed(["https://app.example.com"]).unwrap();
+    let nobody = Origins::listed([""; 0]).unwrap();
+    for (headers, expected) in [
+        ("", 101),
+        ("Cookie: token=x\r\n", 403),
+        ("Cookie: \r\n", 403),
+        ("Cookie: token=x\r\nAuthorization: Bearer secret\r\n", 101),
+        ("Cookie: token=x\r\nSec-WebSocket-Protocol: v1, bearer.secret\r\n", 101),
+        ("Authorization: Bearer secret\r\n", 101),
+        // What a browser would add by itself is no token.
+        ("Cookie: token=x\r\nAuthorization: Basic dXNlcjpwYXNz\r\n", 403),
+        ("Cookie: token=x\r\nAuthorization: Bearer \r\n", 403),
+        ("Cookie: token=x\r\nSec-WebSocket-Protocol: v1\r\n", 403),
+    ] {
+        assert_eq!(under(&listed, headers), expected, "{headers}");
+        assert_eq!(under(&nobody, headers), expected, "{headers}");
+        // Where no origins are listed, nothing is asked of who sends none.
+        assert_eq!(under(&Origins::Same, headers), 101, "{headers}");
+        assert_eq!(under(&Origins::Any, headers), 101, "{headers}");
+    }
+    // With an allowed origin cookies are what they are for.
+    assert_eq!(under(&listed, "Origin: https://app.example.com\r\nCookie: token=x\r\n"), 101);
 }
 
 #[test]

@@ -83,28 +83,6 @@ fn what_waits_inside_is_in_the_ledger_and_leaves_it_with_the_connection() {
 }
 
 #[test]
-fn too_many_frames_in_a_second_pause_reading_and_lose_nothing() {
-    let mut server = Server::with(|setup| setup.limits.max_frame_rate = Some(10));
-    let (client, _) = server.open(0);
-    server.pass(seconds(5));
-    server.send(&client, &frames(0..35));
-    let mut heard = server.heard(&client);
-    assert_eq!((heard.len(), client.is_reading()), (10, false));
-    server.pass(millis(950));
-    assert_eq!(server.heard(&client), Vec::<String>::new());
-    server.pass(millis(100));
-    heard.extend(server.heard(&client));
-    assert_eq!(heard.len(), 20);
-    for expected in [30, 35] {
-        server.pass(millis(1_050));
-        heard.extend(server.heard(&client));
-        assert_eq!(heard.len(), expected);
-    }
-    assert_eq!(heard, numbers(0..35));
-    assert!(client.is_reading());
-}
-
-#[test]
 fn a_frame_rate_does_not_keep_a_closing_connection_from_hearing_the_answer() {
     let mut server = Server::with(|setup| setup.limits.max_frame_rate = Some(10));
     let (client, _) = server.open(0);
@@ -113,22 +91,6 @@ fn a_frame_rate_does_not_keep_a_closing_connection_from_hearing_the_answer() {
     server.send(&client, &close(streamconductor_core::close::CloseCode::NORMAL, ""));
     assert!(client.is_shut());
     assert_eq!(server.closed(&client).ending, "closed");
-}
-
-#[test]
-fn too_many_control_frames_in_a_second_are_1008() {
-    let mut server = Server::with(|setup| setup.limits.max_control_rate = Some(10));
-    let (mut client, _) = server.open(0);
-    for _ in 0..3 {
-        server.pass(millis(1_001));
-        for _ in 0..10 {
-            server.send(&client, &control(Control::Ping, b""));
-        }
-        assert_eq!(client.got().len(), 10, "ten are allowed, and answered");
-    }
-    server.send(&client, &[control(Control::Pong, b""), text("behind")].concat());
-    assert_eq!(client.close_code(), 1008);
-    assert!(server.heard(&client).is_empty());
 }
 
 #[test]

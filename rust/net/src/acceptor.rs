@@ -1,19 +1,18 @@
 //! Receives connections from the kernel · hands each, with a pending place, to the shard with the fewest
 //! sockets · owns the pace of accepting.
 
-use std::collections::HashMap;
 use std::io;
 use std::mem::size_of;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use streamconductor_core::pool::{AddressCount, PendingPlace, Pool};
+use streamconductor_core::pool::{PendingPlace, Pool};
 use streamconductor_core::shard::Peer;
 use streamconductor_core::shard::command::Command;
+use streamconductor_core::shard::site::Counts;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
@@ -25,8 +24,6 @@ use crate::mailbox::Class;
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 /// Sockets accepted in a row before other tasks of the thread get their turn.
 const IN_A_ROW: usize = 64;
-/// Addresses whose counts are kept before those without connections are swept.
-const ADDRESSES: usize = 4_096;
 
 /// Shared between the acceptor and the shards: somebody waits for a pending place.
 #[derive(Default)]
@@ -54,9 +51,7 @@ pub struct Acceptor {
     stop: Arc<Notify>,
     /// Descriptors ran out: how often, for metrics and one log line.
     starved: Arc<AtomicU64>,
-    addresses: HashMap<IpAddr, AddressCount>,
-    /// How many addresses there may be before those without connections are swept.
-    sweep_at: usize,
+    counts: Arc<dyn Counts>,
 }
 
 impl Acceptor {
@@ -68,21 +63,13 @@ impl Acceptor {
         wanted: Arc<PlaceWanted>,
         stop: Arc<Notify>,
         starved: Arc<AtomicU64>,
+        counts: Arc<dyn Counts>,
     ) -> Self {
-        Self {
-            listener,
-            inboxes,
-            pool,
-            wanted,
-            stop,
-            starved,
-            addresses: HashMap::new(),
-            sweep_at: ADDRESSES,
-        }
+        Self { listener, inboxes, pool, wanted, stop, starved, counts }
     }
 
     /// Accepts until told to stop.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let stop = Arc::clone(&self.stop);
         let mut stopped = pin!(stop.notified());
         let mut rounds = pin!(self.round());
@@ -96,7 +83,7 @@ impl Acceptor {
         .await;
     }
 
-    async fn round(&mut self) {
+    async fn round(&self) {
         let mut back_off = BACK_OFF.0;
         let mut accepted = 0;
         loop {
@@ -167,8 +154,8 @@ impl Acceptor {
         }
     }
 
-    fn hand_over(&mut self, raw: Raw, address: Option<std::net::SocketAddr>, place: PendingPlace) {
-        let count = address.map(|address| self.count_of(address.ip()));
+    fn hand_over(&self, raw: Raw, address: Option<std::net::SocketAddr>, place: PendingPlace) {
+        let count = address.map(|address| self.counts.of_address(address.ip()));
         let peer = Peer { address, count };
         let Some(inbox) = self.inboxes.iter().min_by_key(|inbox| inbox.sockets.load(Ordering::Relaxed))
         else {
@@ -178,15 +165,6 @@ impl Acceptor {
         let mut batch = vec![Accepted { raw, peer, place }];
         // This mailbox has no limit of its own: the places bound it.
         let _ = inbox.accepted.append(&mut batch, size_of::<Accepted>(), Class::Reserved);
-    }
-
-    fn count_of(&mut self, address: IpAddr) -> AddressCount {
-        if self.addresses.len() >= self.sweep_at && !self.addresses.contains_key(&address) {
-            self.addresses.retain(|_, count| count.is_in_use());
-            // Twice what is in use, so that a sweep is paid for by as many newcomers.
-            self.sweep_at = (self.addresses.len() * 2).max(ADDRESSES);
-        }
-        self.addresses.entry(address).or_default().clone()
     }
 }
 

@@ -19,6 +19,8 @@ pub mod clock;
 #[cfg(not(loom))]
 pub mod compression;
 #[cfg(not(loom))]
+pub mod counts;
+#[cfg(not(loom))]
 pub mod doorbell;
 #[cfg(not(loom))]
 mod driver;

@@ -15,7 +15,7 @@ use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::pool::{Candidates, Pool};
 use streamconductor_core::shard::command::{Command, Filter};
-use streamconductor_core::shard::site::Site;
+use streamconductor_core::shard::site::{Counts, Site};
 use streamconductor_core::shard::view::ConnectionView;
 use streamconductor_core::shard::{Shard, Shared};
 use streamconductor_core::stats::Stats;
@@ -153,9 +153,10 @@ impl Server {
                 clock: server.foundations.clock,
                 tls: server.tls.clone(),
             };
+            let counts = Arc::clone(&shared.site.counts);
             let (shared, limits, tick) = (shared.clone(), Arc::clone(&limits), settings.tick);
             let make = move |sockets| Shard::new(number, shared, publisher, limits, tick, sockets);
-            let acceptors = server.acceptors(listeners.take().unwrap_or_default(), &wanted);
+            let acceptors = server.acceptors(listeners.take().unwrap_or_default(), &wanted, &counts);
             let beside = move || {
                 for acceptor in acceptors {
                     tokio::task::spawn_local(acceptor()?.run());
@@ -172,16 +173,17 @@ impl Server {
         &self,
         listeners: Vec<Listener>,
         wanted: &Arc<PlaceWanted>,
+        counts: &Arc<dyn Counts>,
     ) -> Vec<impl FnOnce() -> io::Result<Acceptor> + Send + use<>> {
         listeners
             .into_iter()
             .map(|listener| {
                 let (inboxes, pool) = (Arc::clone(&self.inboxes), self.pool.clone());
                 let (wanted, stop) = (Arc::clone(wanted), Arc::clone(&self.stop_accepting));
-                let starved = Arc::clone(&self.starved);
+                let (starved, counts) = (Arc::clone(&self.starved), Arc::clone(counts));
                 move || {
                     let listener = listener.drive()?;
-                    Ok(Acceptor::new(listener, inboxes, pool, wanted, stop, starved))
+                    Ok(Acceptor::new(listener, inboxes, pool, wanted, stop, starved, counts))
                 }
             })
             .collect()

@@ -35,6 +35,8 @@ enum Sort {
     Room = 9,
     Failed = 10,
     Reconfigure = 11,
+    Refused = 12,
+    ForwardingIgnored = 13,
 }
 
 /// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
@@ -198,6 +200,15 @@ impl Bridge {
             Event::Closed(closed) => self.closed(python, *closed, flat),
             Event::OriginRefused { origin } => {
                 push(python, flat, Sort::OriginRefused, none(), PyString::new(python, &origin).into_any())
+            }
+            Event::Refused(notice) => {
+                let address = notice.address.map(|address| address.to_string());
+                let what = (notice.outcome, notice.status, &*notice.reason, address, notice.others);
+                push(python, flat, Sort::Refused, none(), what.into_pyobject(python)?.into_any())
+            }
+            Event::ForwardingIgnored { address } => {
+                let address = address.map(|address| address.to_string());
+                push(python, flat, Sort::ForwardingIgnored, none(), address.into_pyobject(python)?.into_any())
             }
             Event::Departed => push(python, flat, Sort::Departed, none(), none()),
         }

@@ -11,6 +11,7 @@ mod convert;
 mod error;
 mod link;
 mod request;
+mod rules;
 mod server;
 mod settings;
 mod site;
@@ -38,6 +39,8 @@ mod _core {
     use crate::link::forked;
     #[pymodule_export]
     use crate::request::Request;
+    #[pymodule_export]
+    use crate::rules::{origin_problem, proxy_problem};
     #[pymodule_export]
     use crate::server::Server;
 

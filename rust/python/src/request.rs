@@ -99,7 +99,7 @@ impl Request {
         self.arrival.request.header(name).map(lossless)
     }
 
-    /// The peer's `(host, port)`; None on a Unix socket.
+    /// The client's `(host, port)`; None on a Unix socket.
     #[getter]
     fn remote_address(&self) -> Option<(String, u16)> {
         self.arrival.address.map(|address| (address.ip().to_string(), address.port()))

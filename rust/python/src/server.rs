@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use streamconductor_core::channel::{Policy, key_number};
+use streamconductor_core::config::Origins;
 use streamconductor_core::deflate::INLINE;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
@@ -19,6 +20,7 @@ use streamconductor_core::shard::command::{
 };
 use streamconductor_core::shard::site::Site;
 use streamconductor_net::clock::Clock;
+use streamconductor_net::counts::Counts;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
 use streamconductor_net::readiness::Readiness;
@@ -63,7 +65,7 @@ impl Server {
         bearer_cookie: Option<String>,
     ) -> PyResult<Self> {
         let clock = Clock::start();
-        let ledger = Ledger::new(settings.limits.limits(origins(None))?.memory_budget);
+        let ledger = Ledger::new(settings.limits.limits(Origins::Same)?.memory_budget);
         let doorbell = Arc::new(Doorbell::new()?);
         let upward = Arc::new(Upward::new(&ledger, Arc::clone(&doorbell)));
         let readiness = Arc::new(Readiness::new(
@@ -74,7 +76,7 @@ impl Server {
         ));
         let addresses = settings.listen_on()?;
         let tick = settings.limits.tick();
-        let limits = settings.limits.limits(origins(settings.origins))?;
+        let limits = settings.limits.limits(origins(settings.origins)?)?;
         let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
         let tokens = settings.tokens.map(|tokens| site::tokens(tokens, bearer_cookie.clone())).transpose();
         let tokens = tokens.map_err(|error| error::key(python, &error))?.map(Arc::new);
@@ -89,6 +91,7 @@ impl Server {
             retry_after: Duration::from_secs_f64(settings.retry_after),
             tokens: tokens.clone().map(|tokens| tokens as Arc<_>),
             plain: Arc::new(front),
+            counts: Arc::new(Counts::default()),
         };
         let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
         let tls = settings.tls.map(|files| python.detach(|| Tls::load(files.files()))).transpose();
@@ -411,7 +414,7 @@ impl Server {
     ) -> PyResult<()> {
         let link = self.link(python)?;
         let tick = limits.tick();
-        let limits = Arc::new(limits.limits(origins(origin_names))?);
+        let limits = Arc::new(limits.limits(origins(origin_names)?)?);
         link.adopt(&limits);
         if let Some(admin) = &*lock(&self.admin) {
             admin.set_max_payload(limits.marks.max_buffered);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
+use streamconductor_core::handshake::TrustedProxies;
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::listener::Address;
 use streamconductor_net::readiness::Verdict;
@@ -31,6 +32,8 @@ pub struct LimitNumbers {
     max_fragments: u32,
     max_inbound: usize,
     max_frame_rate: Option<u32>,
+    max_message_rate: Option<u32>,
+    max_byte_rate: Option<u64>,
     max_control_rate: Option<u32>,
     compression: bool,
     compression_threshold: usize,
@@ -41,9 +44,12 @@ pub struct LimitNumbers {
     overflow: String,
     max_connections: usize,
     max_connections_per_address: Option<usize>,
+    max_connections_per_user: Option<usize>,
+    max_handshake_rate: Option<u32>,
     max_pending: usize,
     eviction: String,
     memory_budget: usize,
+    trusted_proxies: Vec<String>,
     tick: f64,
 }
 
@@ -72,6 +78,8 @@ impl LimitNumbers {
             max_fragments: self.max_fragments,
             max_inbound: self.max_inbound,
             max_frame_rate: self.max_frame_rate,
+            max_message_rate: self.max_message_rate,
+            max_byte_rate: self.max_byte_rate,
             max_control_rate: self.max_control_rate,
             compression: self.compression,
             compression_threshold: self.compression_threshold,
@@ -84,10 +92,14 @@ impl LimitNumbers {
             overflow: overflow(&self.overflow)?,
             max_connections: self.max_connections,
             max_connections_per_address: self.max_connections_per_address,
+            max_connections_per_user: self.max_connections_per_user,
+            max_handshake_rate: self.max_handshake_rate,
             max_pending: self.max_pending,
             eviction: eviction(&self.eviction)?,
             memory_budget: self.memory_budget,
             origins,
+            trusted_proxies: TrustedProxies::listed(&self.trusted_proxies)
+                .map_err(|error| PyValueError::new_err(format!("trusted_proxies: {error}")))?,
         })
     }
 }
@@ -102,13 +114,14 @@ pub enum OriginNames {
 }
 
 /// The rule for origins; `None`: the same origin.
-pub fn origins(names: Option<OriginNames>) -> Origins {
-    match names {
-        None => Origins::Same,
-        Some(OriginNames::Word(word)) if word == "*" => Origins::Any,
-        Some(OriginNames::Word(one)) => Origins::Listed([one].into()),
-        Some(OriginNames::Listed(names)) => Origins::Listed(names.into()),
-    }
+pub fn origins(names: Option<OriginNames>) -> PyResult<Origins> {
+    let listed = match names {
+        None => return Ok(Origins::Same),
+        Some(OriginNames::Word(word)) if word == "*" => return Ok(Origins::Any),
+        Some(OriginNames::Word(one)) => Origins::listed([one]),
+        Some(OriginNames::Listed(names)) => Origins::listed(names),
+    };
+    listed.map_err(|error| PyValueError::new_err(format!("origins: {error}")))
 }
 
 /// An overflow policy by name.

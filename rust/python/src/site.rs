@@ -21,7 +21,7 @@ pub fn routes(settings: Vec<RouteSetting>) -> PyResult<(Router, Vec<Route>)> {
     let mut router = Router::new();
     let mut all = Vec::new();
     for setting in settings {
-        let origins = setting.has_origins.then(|| origins(setting.origins));
+        let origins = if setting.has_origins { Some(origins(setting.origins)?) } else { None };
         router
             .add(&setting.pattern, RouteSettings { subprotocols: setting.subprotocols, origins })
             .map_err(|error| PyValueError::new_err(error.to_string()))?;

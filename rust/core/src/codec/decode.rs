@@ -21,7 +21,7 @@ pub struct Codec {
     /// The message begun; behind it, while one is incomplete, the payload of a control frame. Frames do not
     /// interleave, so that payload is taken off again before the message goes on.
     assembly: Vec<u8>,
-    /// Frames of the message begun.
+    /// Frames of the message begun, else of the last one.
     fragments: u32,
     /// The message begun.
     message: Option<Kind>,
@@ -123,6 +123,11 @@ impl Codec {
             }
     }
 
+    /// Frames of the message that has begun, or of the last one when none has.
+    pub const fn fragments(&self) -> u32 {
+        self.fragments
+    }
+
     /// Bytes of heap held for data that is not complete, as the ledger counts them: capacity, not length.
     pub const fn buffered(&self) -> usize {
         self.assembly.capacity()
@@ -181,6 +186,7 @@ impl Codec {
             Opcode::Data(kind) => {
                 self.message = Some(kind);
                 self.is_compressed = header.is_compressed;
+                self.fragments = 0;
             }
             Opcode::Continuation | Opcode::Control(_) => {}
         }
@@ -213,14 +219,12 @@ impl Codec {
     ) -> Result<Item<'i>, Violation> {
         if self.is_compressed {
             self.message = None;
-            self.fragments = 0;
             return inflated(limits, inflater, kind, payload);
         }
         if kind == Kind::Text {
             utf8::validate(payload).map_err(|position| Violation::not_utf8("text", position))?;
         }
         self.message = None;
-        self.fragments = 0;
         Ok(Item::Message { kind, payload: Payload::Whole(payload) })
     }
 
@@ -258,7 +262,6 @@ impl Codec {
             checked.map_err(|position| Violation::not_utf8("text", position))?;
         }
         let Some(kind) = self.message.take_if(|_| is_complete) else { return Ok(None) };
-        self.fragments = 0;
         let payload = mem::take(&mut self.assembly);
         if self.is_compressed {
             return inflated(limits, inflater, kind, &payload).map(Some);

@@ -12,12 +12,16 @@
 //!    route (404); another method than GET (405); not an upgrade (426); WebSocket version (426); a body (400);
 //!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); two `Origin`s (400); the origin rule (403).
 //!
+//! Before 3 whoever reads asks [`forwarding`] who the client is (400 when proxies contradict each other).
+//!
 //! Extensions are the business of [`crate::deflate`], and only where they are wanted: no offer is an error. Every
 //! step is linear in the bytes of the head. Nothing here logs, and no reason repeats what a header or a query string said.
 
 mod authority;
 mod credentials;
+mod forwarded;
 mod head;
+mod network;
 mod origin;
 mod request;
 mod response;
@@ -26,8 +30,10 @@ mod syntax;
 mod target;
 mod upgrade;
 
+pub use forwarded::{Forwarding, forwarding};
 pub use head::HeadReader;
-pub use origin::Origin;
+pub use network::{NetworkError, TrustedProxies};
+pub use origin::{AllowedOrigins, Origin, OriginError};
 pub use request::Request;
 pub use response::{
     HeaderError, Refusal, ResponseHeaders, SwitchError, plain_response, refusal_response, switching_protocols,

@@ -21,11 +21,22 @@ impl<W: Wire> Shard<W> {
     /// `on_connect` said yes.
     pub(super) fn admit(&mut self, mut admission: Box<Admission>, now: Timestamp) {
         let Some(index) = self.admitting(admission.connection) else { return };
-        let Some(connection) = self.places.get_mut(index) else { return };
-        if let Some(opening) = &mut connection.opening {
+        if let Some(opening) = self.places.get_mut(index).and_then(|one| one.opening.as_mut()) {
             // What the application does not say is as the token has it.
             admission.user = admission.user.take().or(opening.user.take());
             admission.expires_at = admission.expires_at.or(opening.expires_at);
+        }
+        let limit = self.limits.max_connections_per_user;
+        // Counted even where there is no limit: one may be set later, and then it is about all who are there.
+        let count = admission.user.as_ref().map(|user| self.shared.site.counts.of_user(user));
+        let Ok(counted) = count.map_or(Ok(None), |count| count.take(limit).map(Some).ok_or(())) else {
+            let reason = "too many connections of this user (max_connections_per_user)";
+            let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+            return self.refuse(index, &refusal, Outcome::User, now);
+        };
+        let Some(connection) = self.places.get_mut(index) else { return };
+        if let Some(opening) = &mut connection.opening {
+            opening.counted = counted;
         }
         if matches!(connection.holds, Holds::Slot(_)) {
             return self.open(index, *admission, now);
@@ -73,7 +84,11 @@ impl<W: Wire> Shard<W> {
         {
             refusal = refusal.retry_after(self.shared.site.retry_after);
         }
-        self.refuse(index, &refusal, outcome, now);
+        if outcome != Outcome::Raised {
+            // What the application said to its client is between the two; what it raised, it has logged.
+            self.note_refusal(index, outcome, refusal.status, "".into(), now);
+        }
+        self.turn_away(index, &refusal, outcome, now);
     }
 
     /// A slot for somebody who was admitted without one has been found, or not.
@@ -134,6 +149,7 @@ impl<W: Wire> Shard<W> {
         };
         let path: Arc<str> = request.path().into();
         let route = opening.route;
+        let counted = opening.counted.take();
         let wrote = self.wire.write(index, &[std::io::IoSlice::new(&answer)]);
         if wrote != Wrote::Took(answer.len()) {
             // A fresh socket has room for a few hundred bytes; one that has none is broken or hostile.
@@ -163,6 +179,7 @@ impl<W: Wire> Shard<W> {
         connection.heartbeat.next_ping = first_ping(id, now, self.limits.ping_interval);
         connection.identity = Some(Box::new(Identity {
             user,
+            counted,
             user_place,
             path,
             path_place,

@@ -167,6 +167,9 @@ impl<W: Wire> Shard<W> {
         let (ring, inbound) = std::mem::take(&mut connection.charged);
         connection.unread = Vec::new();
         connection.address_place = None;
+        if let Some(identity) = &mut connection.identity {
+            identity.counted = None;
+        }
         self.charge(Owner::Rings, ring, 0);
         self.charge(Owner::Inbound, inbound, 0);
         self.count_discarded(index, discarded);

@@ -130,6 +130,13 @@ impl<W: Wire> Shard<W> {
                 let due = before.map_or(Timestamp::NEVER, |_| connection.heartbeat.next_ping);
                 connection.heartbeat.next_ping = first.min(due);
             }
+            if let Some(connection) = self.places.get_mut(index)
+                && connection.reading.rate_until.is_some()
+            {
+                // Under the new rates the wait may be over, or much shorter.
+                let until = connection.pace.ready_at(&self.limits).unwrap_or(now);
+                connection.reading.rate_until = Some(until);
+            }
             self.arm(index);
         }
     }

@@ -14,10 +14,11 @@ use crate::handshake::{HeadReader, Request};
 use crate::id::ConnectionId;
 use crate::known::Known;
 use crate::lifecycle::{Event, State};
-use crate::pool::{AddressCount, AddressPlace, PendingPlace, Slot};
+use crate::pool::{AddressCount, AddressPlace, PendingPlace, Slot, UserPlace};
 use crate::ring::Ring;
 use crate::shard::answer::Answer;
 use crate::shard::failing::Failing;
+use crate::shard::pace::Pace;
 use crate::time::Timestamp;
 
 /// How long a socket whose writing is shut may linger for the peer to end, too.
@@ -28,7 +29,7 @@ pub const LINGER_BYTES: usize = 64 * 1024;
 /// Who is at the other end.
 #[derive(Clone, Default)]
 pub struct Peer {
-    /// Its address; `None` on a Unix socket.
+    /// Its address, after the head that of the client for whom a trusted proxy speaks; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
     /// How many connections its address has, when that is limited.
     pub count: Option<AddressCount>,
@@ -63,6 +64,7 @@ pub struct Connection {
     pub reading: Reading,
     pub clocks: Clocks,
     pub heartbeat: Heartbeat,
+    pub pace: Pace,
     pub traffic: Traffic,
     /// What is known of it after admission.
     pub identity: Option<Box<Identity>>,
@@ -102,6 +104,8 @@ pub struct Handshaking {
     pub secured: Option<crate::shard::securing::Secured>,
     /// The verdict, while it waits for a slot.
     pub admission: Option<Box<crate::shard::command::Admission>>,
+    /// Its part in the count of its user, once there is a verdict.
+    pub counted: Option<UserPlace>,
 }
 
 /// Why reading is paused, if it is.
@@ -109,7 +113,7 @@ pub struct Handshaking {
 pub struct Reading {
     /// The application does not take its messages.
     pub inbound_full: bool,
-    /// Too many frames this second; until then.
+    /// Too much has come for a rate; until then.
     pub rate_until: Option<Timestamp>,
     /// What the wire was last told.
     pub is_stopped: bool,
@@ -133,8 +137,6 @@ pub struct Clocks {
     pub closing: Timestamp,
     /// When its token, or what the application said of it, ends its life.
     pub expires_at: Timestamp,
-    /// The second in which frames are counted.
-    pub rate_second: Timestamp,
 }
 
 /// Pings and what they tell.
@@ -159,10 +161,6 @@ pub struct Heartbeat {
 pub struct Traffic {
     pub messages_in: u64,
     pub bytes_in: u64,
-    /// Frames in the running second.
-    pub frames: u32,
-    /// Control frames in the running second.
-    pub control_frames: u32,
     /// Bytes that came after writing was shut.
     pub lingered: usize,
 }
@@ -170,6 +168,8 @@ pub struct Traffic {
 /// Who it is, after admission.
 pub struct Identity {
     pub user: Option<Arc<str>>,
+    /// Its part in the count of its user, on all shards.
+    pub counted: Option<UserPlace>,
     /// Its place in the index by user.
     pub user_place: u32,
     pub path: Arc<str>,
@@ -225,6 +225,7 @@ impl Connection {
                 answer: None,
                 secured: None,
                 admission: None,
+                counted: None,
             })),
             codec: Codec::new(Role::Server),
             encoding: Encoding::Raw,
@@ -239,6 +240,7 @@ impl Connection {
                 ..Clocks::default()
             },
             heartbeat: Heartbeat { queued_at: Timestamp::NEVER, ..Heartbeat::default() },
+            pace: Pace::default(),
             traffic: Traffic::default(),
             identity: None,
             gauge: None,

@@ -1,6 +1,7 @@
 //! Receives nothing itself · names everything that a shard tells the application · owns that vocabulary.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,13 @@ pub enum Event {
     OriginRefused {
         /// What the browser said.
         origin: String,
+    },
+    /// Handshakes were refused; one notice for many of a kind.
+    Refused(Box<RefusalNotice>),
+    /// A peer that is not among the trusted proxies named somebody else as the client; said once per shard.
+    ForwardingIgnored {
+        /// The peer; `None` on a Unix socket.
+        address: Option<IpAddr>,
     },
     /// The 101 is on its way; messages may follow.
     Opened(Box<Opening>),
@@ -63,6 +71,21 @@ pub enum Event {
     Closed(Box<Closed>),
 }
 
+/// What the operator is told of refusals.
+#[derive(Debug)]
+pub struct RefusalNotice {
+    /// How the handshake ended, a name of [`Outcome`](crate::stats::Outcome).
+    pub outcome: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// The server's own reason, which repeats nothing that a peer sent; empty where the application gave one.
+    pub reason: Cow<'static, str>,
+    /// The client's address; `None` on a Unix socket.
+    pub address: Option<IpAddr>,
+    /// How many more had this outcome since the last notice of it.
+    pub others: u64,
+}
+
 /// A request that wants to become a connection.
 #[derive(Debug)]
 pub struct Arrival {
@@ -74,7 +97,7 @@ pub struct Arrival {
     pub route: usize,
     /// The route's parameters.
     pub parameters: Parameters,
-    /// The peer; `None` on a Unix socket.
+    /// The client: the peer, or whom a trusted proxy names; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
     /// The subject of the client's TLS certificate, verified, as RFC 4514 writes it; `None`: it showed none.
     pub client_certificate: Option<Arc<str>>,

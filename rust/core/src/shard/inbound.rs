@@ -8,8 +8,8 @@ use crate::codec::{Control, Item, Kind, Payload, control_frame};
 use crate::gauge::Gauge;
 use crate::ledger::Owner;
 use crate::shard::Shard;
-use crate::shard::connection::Connection;
 use crate::shard::event::Event;
+use crate::shard::pace::Came;
 use crate::time::Timestamp;
 use crate::wire::Wire;
 
@@ -65,8 +65,17 @@ impl<W: Wire> Shard<W> {
 
     fn item(&mut self, index: u32, item: Item<'_>, now: Timestamp) -> Then {
         let Some(connection) = self.places.get_mut(index) else { return Then::GoOn };
-        if let Some(ending) = count_frame(connection, &self.limits, &item, now) {
-            return Then::Fail(ending);
+        let came = match &item {
+            Item::Message { payload, .. } => {
+                Came::Message { frames: connection.codec.fragments(), bytes: payload.len() }
+            }
+            Item::Ping(_) | Item::Pong(_) => Came::Control,
+            Item::Close { .. } => Came::Close,
+        };
+        match connection.pace.count(came, &self.limits, now) {
+            Ok(None) => {}
+            Ok(until) => connection.reading.rate_until = until,
+            Err(ending) => return Then::Fail(ending),
         }
         match item {
             Item::Message { kind, payload } => self.message(index, kind, payload, now),
@@ -197,36 +206,4 @@ impl<W: Wire> Shard<W> {
             self.charge(Owner::Inbound, charged, real);
         }
     }
-}
-
-/// Counts a frame against the rates. An ending: the peer sends more control frames than it may.
-fn count_frame(
-    connection: &mut Connection,
-    limits: &crate::config::Limits,
-    item: &Item<'_>,
-    now: Timestamp,
-) -> Option<Ending> {
-    let traffic = &mut connection.traffic;
-    if now.since(connection.clocks.rate_second).as_secs() >= 1 {
-        connection.clocks.rate_second = now;
-        traffic.frames = 0;
-        traffic.control_frames = 0;
-    }
-    traffic.frames = traffic.frames.saturating_add(1);
-    if let Some(limit) = limits.max_frame_rate
-        && traffic.frames >= limit
-    {
-        connection.reading.rate_until =
-            Some(connection.clocks.rate_second + std::time::Duration::from_secs(1));
-    }
-    if matches!(item, Item::Ping(_) | Item::Pong(_)) {
-        traffic.control_frames = traffic.control_frames.saturating_add(1);
-        if let Some(limit) = limits.max_control_rate
-            && traffic.control_frames > limit
-        {
-            let reason = format!("more than {limit} control frames in a second (max_control_rate)");
-            return Some(Ending::Violation { code: CloseCode::POLICY_VIOLATION, reason: reason.into() });
-        }
-    }
-    None
 }

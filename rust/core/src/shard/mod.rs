@@ -20,7 +20,9 @@ mod fanout;
 mod inbound;
 mod opening;
 mod outbound;
+mod pace;
 mod places;
+mod refusals;
 mod room;
 pub mod securing;
 pub mod site;
@@ -54,6 +56,7 @@ use departure::Departures;
 use event::Event;
 use fanout::FanOut;
 use places::Places;
+use refusals::Refusals;
 use site::Site;
 
 /// What all shards of a server share.
@@ -113,6 +116,10 @@ pub struct Shard<W: Wire> {
     due: Vec<u32>,
     /// Origins that the operator has been told of.
     refused_origins: Vec<String>,
+    /// What the operator has been told of other refusals.
+    refusals: Refusals,
+    /// The operator has been told of a proxy that is not trusted.
+    has_reported_forwarding: bool,
     /// While set, no socket is read (the ledger is at 90 %), and nobody is judged for silence.
     reads_paused: bool,
     reads_resumed_at: Timestamp,
@@ -159,6 +166,8 @@ impl<W: Wire> Shard<W> {
             lingering: VecDeque::new(),
             due: Vec::new(),
             refused_origins: Vec::new(),
+            refusals: Refusals::default(),
+            has_reported_forwarding: false,
             reads_paused: false,
             reads_resumed_at: Timestamp::ZERO,
             ticked_at: Timestamp::ZERO,

@@ -1,9 +1,10 @@
 //! Receives the first bytes of a socket · hands out an answer, or a request for admission · owns the way from
 //! accept to the verdict.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::handshake::{Refusal, Request, Upgrade, Verdict, judge, refusal_response};
+use crate::handshake::{Forwarding, Refusal, Request, Upgrade, Verdict, forwarding, judge, refusal_response};
 use crate::ledger::Level;
 use crate::lifecycle::{Event as Happened, State};
 use crate::shard::Shard;
@@ -28,7 +29,20 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    fn requested(&mut self, index: u32, request: Request, now: Timestamp) {
+    fn requested(&mut self, index: u32, mut request: Request, now: Timestamp) {
+        let Some(connection) = self.places.get(index) else { return };
+        match forwarding(&request, &self.limits.trusted_proxies, connection.peer.address) {
+            Ok(Forwarding::Direct) => {}
+            Ok(Forwarding::Ignored) => {
+                let peer = connection.peer.address.map(|address| address.ip());
+                self.report_forwarding(peer);
+            }
+            Ok(Forwarding::Client { address, secure }) => {
+                request.secure = secure.unwrap_or(request.secure);
+                self.name_client(index, address);
+            }
+            Err(refusal) => return self.refuse(index, &refusal, Outcome::Malformed, now),
+        }
         let Some(connection) = self.places.get(index) else { return };
         let is_loopback = connection.peer.address.is_none_or(|address| address.ip().is_loopback());
         let site = Arc::clone(&self.shared.site);
@@ -42,14 +56,27 @@ impl<W: Wire> Shard<W> {
             }
             Verdict::Refused(refusal) => {
                 let outcome = if refusal.status == 403 { Outcome::Origin } else { Outcome::Malformed };
-                if outcome == Outcome::Origin {
-                    self.report_origin(&request);
+                // Origins are told one by one, with the line to paste.
+                if !(outcome == Outcome::Origin && self.report_origin(&request)) {
+                    self.note_refusal(index, outcome, refusal.status, refusal.reason.clone(), now);
                 }
                 self.count_handshake(outcome);
                 let answer = refusal_response(&refusal, request.method() == "HEAD");
                 self.answer(index, answer.into(), Happened::Refused, now);
             }
             Verdict::Upgrade(upgrade) => self.upgrade(index, request, upgrade, now),
+        }
+    }
+
+    /// A trusted proxy has said who the client is: from here on it is counted, and shown, as that one.
+    fn name_client(&mut self, index: u32, address: Option<SocketAddr>) {
+        let Some(connection) = self.places.get_mut(index) else { return };
+        let (before, after) = (connection.peer.address, address);
+        connection.peer.address = after;
+        if let Some(address) = after
+            && before.map(|before| before.ip()) != Some(address.ip())
+        {
+            connection.peer.count = Some(self.shared.site.counts.of_address(address.ip()));
         }
     }
 
@@ -62,6 +89,13 @@ impl<W: Wire> Shard<W> {
             return self.refuse_full(index, "the memory budget is nearly used up (memory_budget)", now);
         }
         let Some(connection) = self.places.get_mut(index) else { return };
+        if let Some((rate, address)) = self.limits.max_handshake_rate.zip(connection.peer.address)
+            && !self.shared.site.counts.take_handshake(address.ip(), rate, now)
+        {
+            let reason = "too many handshakes from this address (max_handshake_rate)";
+            let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+            return self.refuse(index, &refusal, Outcome::Rate, now);
+        }
         let limit = self.limits.max_connections_per_address;
         // Counted even where there is no limit: one may be set later, and then it is about all who are there.
         if let Some(count) = connection.peer.count.clone() {
@@ -140,9 +174,14 @@ impl<W: Wire> Shard<W> {
 
     /// Answers with a status and lets the socket linger. Who is being answered already is not answered twice.
     pub(super) fn refuse(&mut self, index: u32, refusal: &Refusal, outcome: Outcome, now: Timestamp) {
-        if self.is_answering(index) {
-            return;
+        if !self.is_answering(index) {
+            self.note_refusal(index, outcome, refusal.status, refusal.reason.clone(), now);
+            self.turn_away(index, refusal, outcome, now);
         }
+    }
+
+    /// As `refuse`, of which the operator need not be told by the server.
+    pub(super) fn turn_away(&mut self, index: u32, refusal: &Refusal, outcome: Outcome, now: Timestamp) {
         self.count_handshake(outcome);
         self.withdraw(index);
         let answer = refusal_response(refusal, false);
@@ -245,11 +284,12 @@ impl<W: Wire> Shard<W> {
         }
     }
 
-    /// Each refused origin is told to the operator once, so that the line to paste can be logged.
-    fn report_origin(&mut self, request: &Request) {
+    /// Each refused origin is told to the operator once, so that the line to paste can be logged. False: there is none
+    /// to tell.
+    fn report_origin(&mut self, request: &Request) -> bool {
         const REMEMBERED: usize = 64;
         let Some(origin) = request.origin().and_then(|origin| std::str::from_utf8(origin).ok()) else {
-            return;
+            return false;
         };
         if self.refused_origins.len() < REMEMBERED
             && !self.refused_origins.iter().any(|known| known == origin)
@@ -257,5 +297,6 @@ impl<W: Wire> Shard<W> {
             self.refused_origins.push(origin.to_owned());
             self.events.push(Event::OriginRefused { origin: origin.to_owned() });
         }
+        true
     }
 }

@@ -1,12 +1,15 @@
 //! Receives the server's routes and hooks at start · hands the shard what it must know of each · owns what is the same on every shard.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::handshake::{Request, Router};
+use crate::pool::{AddressCount, UserCount};
 use crate::shard::tokens::Tokens;
+use crate::time::Timestamp;
 
 /// What is the same for every shard of a server.
 #[allow(clippy::struct_excessive_bools, reason = "each says whether the application has one hook")]
@@ -29,6 +32,8 @@ pub struct Site {
     pub tokens: Option<Arc<dyn Tokens>>,
     /// Answers requests that are no upgrades: probes and assets.
     pub plain: Arc<dyn Plain>,
+    /// What is counted by address and by user, over all shards.
+    pub counts: Arc<dyn Counts>,
 }
 
 /// How the shard treats one route.
@@ -49,4 +54,18 @@ pub trait Plain: Send + Sync {
 
     /// The whole response, head included.
     fn answer(&self, request: &Request, head_only: bool) -> Bytes;
+}
+
+/// What is counted by address and by user. Called within a shard's turn, once per handshake at most: a look-up, behind a
+/// lock that nobody holds for longer.
+pub trait Counts: Send + Sync {
+    /// The connections of an address. That of a socket's own peer is known from its acceptance; this is for the others,
+    /// for whom a proxy spoke.
+    fn of_address(&self, address: IpAddr) -> AddressCount;
+
+    /// The connections of a user.
+    fn of_user(&self, user: &Arc<str>) -> UserCount;
+
+    /// Counts one handshake of an address. False: it has had `rate` of them within a second already.
+    fn take_handshake(&self, address: IpAddr, rate: u32, now: Timestamp) -> bool;
 }

@@ -33,7 +33,11 @@ fn setup(random: &mut Random) -> Setup {
     limits.marks = Marks { high_water: 600, low_water: 100, max_buffered: 2_000 };
     limits.max_inbound = 200 + 3 * 64;
     limits.max_message_size = 500;
+    limits.max_connections_per_user = random.one_in(3).then_some(2);
+    limits.max_handshake_rate = random.one_in(4).then_some(5);
     limits.max_frame_rate = random.one_in(3).then_some(20);
+    limits.max_message_rate = random.one_in(4).then_some(15);
+    limits.max_byte_rate = random.one_in(4).then_some(2_000);
     limits.max_control_rate = Some(10);
     // Never all off: in the end something must end everybody.
     limits.ping_interval = (!random.one_in(3)).then_some(seconds(2));

@@ -1,14 +1,21 @@
 //! Receives what a test varies · hands out limits and a site · owns the ordinary server that tests start from.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use streamconductor_core::bucket::{Rate, TokenBucket};
 use streamconductor_core::codec::{Kind, encode_message};
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
-use streamconductor_core::handshake::{Request, ResponseHeaders, RouteSettings, Router, plain_response};
-use streamconductor_core::shard::site::{Plain, Route, Site};
+use streamconductor_core::handshake::{
+    Request, ResponseHeaders, RouteSettings, Router, TrustedProxies, plain_response,
+};
+use streamconductor_core::pool::{AddressCount, UserCount};
+use streamconductor_core::shard::site::{Counts, Plain, Route, Site};
 use streamconductor_core::shard::tokens::Tokens;
+use streamconductor_core::time::Timestamp;
 
 pub const TICK: Duration = Duration::from_millis(50);
 
@@ -61,6 +68,8 @@ pub fn limits() -> Limits {
         max_fragments: 64,
         max_inbound: 256 * 1024,
         max_frame_rate: None,
+        max_message_rate: None,
+        max_byte_rate: None,
         max_control_rate: None,
         compression: false,
         compression_threshold: 64,
@@ -69,10 +78,13 @@ pub fn limits() -> Limits {
         overflow: Overflow::Disconnect,
         max_connections: 100,
         max_connections_per_address: None,
+        max_connections_per_user: None,
+        max_handshake_rate: None,
         max_pending: 100,
         eviction: Eviction::Reject,
         memory_budget: 64 << 20,
         origins: Origins::Any,
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
@@ -85,6 +97,29 @@ impl Plain for Probe {
 
     fn answer(&self, _: &Request, head_only: bool) -> Bytes {
         plain_response(200, "text/plain", b"ok", head_only, &ResponseHeaders::default()).into()
+    }
+}
+
+/// What a server keeps behind locks, here for one thread.
+#[derive(Default)]
+struct Counted {
+    addresses: Mutex<HashMap<IpAddr, AddressCount>>,
+    users: Mutex<HashMap<Arc<str>, UserCount>>,
+    handshakes: Mutex<HashMap<IpAddr, TokenBucket>>,
+}
+
+impl Counts for Counted {
+    fn of_address(&self, address: IpAddr) -> AddressCount {
+        self.addresses.lock().unwrap().entry(address).or_default().clone()
+    }
+
+    fn of_user(&self, user: &Arc<str>) -> UserCount {
+        self.users.lock().unwrap().entry(Arc::clone(user)).or_default().clone()
+    }
+
+    fn take_handshake(&self, address: IpAddr, rate: u32, now: Timestamp) -> bool {
+        let mut handshakes = self.handshakes.lock().unwrap();
+        handshakes.entry(address).or_default().take(Rate::per_second(rate), 1, now)
     }
 }
 
@@ -107,6 +142,7 @@ pub fn site(setup: &Setup) -> Site {
         retry_after: seconds(1),
         tokens: setup.tokens.clone(),
         plain: Arc::new(Probe),
+        counts: Arc::new(Counted::default()),
     }
 }
 

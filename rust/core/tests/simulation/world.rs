@@ -151,7 +151,10 @@ impl World {
                 Event::Writable { connection } | Event::Backpressure { connection, .. } => {
                     assert_eq!(self.peer(*connection).stage, Stage::Open);
                 }
-                Event::Departed | Event::OriginRefused { .. } => {}
+                Event::Departed
+                | Event::OriginRefused { .. }
+                | Event::Refused(_)
+                | Event::ForwardingIgnored { .. } => {}
             }
         }
     }
@@ -234,7 +237,8 @@ impl World {
             self.server.tick();
         }
         let server = &mut self.server;
-        assert!(server.events.iter().all(|event| matches!(event, Event::Departed)), "{:?}", server.events);
+        let is_notice = |event: &Event| matches!(event, Event::Departed | Event::Refused(_));
+        assert!(server.events.iter().all(is_notice), "{:?}", server.events);
         assert_eq!((server.pool.connections().used, server.pool.pending().used), (0, 0));
         assert_eq!((server.known.count(), server.address.count(), server.ledger.used()), (0, 0, 0));
         assert_eq!(server.deflating.connections(), 0);

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 use streamconductor_core::channel::{Policy, Registry};
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
 use streamconductor_core::deflate::Encoding;
-use streamconductor_core::handshake::{RouteSettings, Router};
+use streamconductor_core::handshake::{RouteSettings, Router, TrustedProxies};
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::shard::command::{Command, Filter};
 use streamconductor_core::shard::site::{Route, Site};
 use streamconductor_net::admin::{AdminServer, ServerAdmin, StatusExtra};
 use streamconductor_net::clock::Clock;
+use streamconductor_net::counts::Counts;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
 use streamconductor_net::listener::Address;
@@ -58,6 +59,7 @@ impl Stand {
             tokens: None,
             retry_after: Duration::from_secs(1),
             plain: Arc::new(Front { readiness: Arc::clone(&readiness), assets: HashMap::new() }),
+            counts: Arc::new(Counts::default()),
         };
         let settings = Settings {
             addresses: vec![Address::Tcp("127.0.0.1:0".parse().unwrap())],
@@ -198,6 +200,8 @@ fn limits() -> Limits {
         max_fragments: 1_024,
         max_inbound: 256 << 10,
         max_frame_rate: None,
+        max_message_rate: None,
+        max_byte_rate: None,
         max_control_rate: None,
         compression: true,
         compression_threshold: 64,
@@ -206,9 +210,12 @@ fn limits() -> Limits {
         overflow: Overflow::Disconnect,
         max_connections: 8,
         max_connections_per_address: None,
+        max_connections_per_user: None,
+        max_handshake_rate: None,
         max_pending: 4,
         eviction: Eviction::Reject,
         memory_budget: 64 << 20,
         origins: Origins::Any,
+        trusted_proxies: TrustedProxies::default(),
     }
 }
