@@ -110,16 +110,70 @@ $(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | system-p
 	@cd tests/node && npm ci --silent --no-audit --no-fund
 	@touch $@
 
+# ------------------------------------------------------------------------------------------------------- fuzzing
+
+# libFuzzer's instrumentation needs a nightly compiler; nothing else here does.
+NIGHTLY ?= nightly
+SECONDS ?= 60
+SANITIZER ?= address
+# Built into the target directory, so that nothing is installed outside the checkout; another version, another place.
+TOOLS = $(RUST_TARGET)/tools
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ = $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
+FUZZ_BUILD = $(RUST_TARGET)/fuzz
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+CAMPAIGN = python3 rust/fuzz/campaign.py --binaries '$(FUZZ_BUILD)/$(FUZZ_HOST)/release' --found '$(FUZZ_BUILD)/found' \
+	$(if $(TARGET),--target '$(TARGET)')
+
+.PHONY: fuzz fuzz-build fuzz-seeds fuzz-corpus miri nightly
+
+fuzz: fuzz-build ## fuzz each target for SECONDS (60), or one: TARGET=shard; SANITIZER=none is faster
+	@$(CAMPAIGN) --seconds $(SECONDS)
+
+fuzz-build: nightly $(CARGO_FUZZ)
+	@echo "== building the fuzz targets (sanitizer: $(SANITIZER))"
+	@cargo fetch --locked --quiet --manifest-path rust/fuzz/Cargo.toml
+	@CARGO_TARGET_DIR='$(FUZZ_BUILD)' PATH="$(dir $(CARGO_FUZZ)):$$PATH" \
+		cargo +$(NIGHTLY) fuzz build --fuzz-dir rust/fuzz --sanitizer $(SANITIZER)
+
+fuzz-seeds: | cargo ## write the seeds of rust/core/tests/fuzz_targets/seeds into rust/fuzz/corpus
+	cargo test --quiet --locked -p streamconductor-core --test corpora -- --ignored write_the_seeds
+
+fuzz-corpus: fuzz-build ## take over what fuzzing found and the corpora in the repository do not reach
+	@$(CAMPAIGN) --keep
+
+$(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz: | cargo
+	@echo "== installing cargo-fuzz $(CARGO_FUZZ_VERSION) into $(TOOLS)"
+	@CARGO_TARGET_DIR='$(TOOLS)/build' cargo install --quiet --locked --no-track \
+		--root '$(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)' --version $(CARGO_FUZZ_VERSION) cargo-fuzz
+
+nightly: | cargo
+	@cargo +$(NIGHTLY) --version >/dev/null 2>&1 || { \
+		echo "this needs a nightly toolchain: rustup toolchain install nightly, or name one: NIGHTLY=..." >&2; exit 1; }
+
+# What takes minutes natively takes days there: the interpreter gets the unit tests and the tests without random runs.
+MIRI_TESTS := codec_rules eviction handshake_head handshake_origins handshake_responses handshake_routes \
+	handshake_rules lifecycle pool ring_output ring_policies wheel
+miri: nightly ## the core's tests under Miri, where the nightly toolchain carries it
+	@cargo +$(NIGHTLY) miri --version >/dev/null 2>&1 || { \
+		echo "the toolchain '$(NIGHTLY)' has no Miri: rustup component add --toolchain $(NIGHTLY) miri rust-src" >&2; \
+		echo "(not every nightly carries it; the last that does can be named: make miri NIGHTLY=nightly-<date>)" >&2; \
+		exit 1; }
+	CARGO_TARGET_DIR='$(RUST_TARGET)/miri' MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
+		cargo +$(NIGHTLY) miri test --locked -p streamconductor-core --lib $(addprefix --test ,$(MIRI_TESTS))
+
 # -------------------------------------------------------------------------------------------------------- quality
 
 lint: test-tools cargo ## formatting and lints, Rust and Python; changes nothing
 	cargo fmt --all --check
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
 format: test-tools cargo ## format everything and apply the safe fixes
 	cargo fmt --all
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 

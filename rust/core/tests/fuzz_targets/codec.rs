@@ -76,7 +76,9 @@ fn come_back(role: Role, seen: &[Seen]) {
     let mut bytes = Vec::new();
     for item in seen {
         let (opcode, payload) = match item {
-            Seen::Message(kind, payload) => (streamconductor_core::codec::Opcode::Data(*kind), payload.clone()),
+            Seen::Message(kind, payload) => {
+                (streamconductor_core::codec::Opcode::Data(*kind), payload.clone())
+            }
             Seen::Ping(payload) => (PING, payload.clone()),
             Seen::Pong(payload) => (PONG, payload.clone()),
             Seen::Close(code, reason) => {

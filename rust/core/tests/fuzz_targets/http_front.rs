@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use streamconductor_core::config::Origins;
 use streamconductor_core::handshake::{
-    HeadReader, MAX_HEAD, Origin, Refusal, Request, ResponseHeaders, Router, Verdict, judge, refusal_response,
-    switching_protocols,
+    HeadReader, MAX_HEAD, Origin, Refusal, Request, ResponseHeaders, Router, Verdict, judge,
+    refusal_response, switching_protocols,
 };
 
 use super::splits;

@@ -10,7 +10,7 @@
 use crate::simulation::run::Run;
 
 /// Bytes that have been thought through; more would only be slower.
-const MOST: usize = 4_096;
+const MOST: usize = 1_500;
 
 pub fn shard(input: &[u8]) {
     let (choice, steps) = input.split_first().unwrap_or((&0, &[]));

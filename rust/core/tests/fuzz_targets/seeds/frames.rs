@@ -24,7 +24,8 @@ pub fn from_clients() -> Vec<(&'static str, Vec<u8>)> {
         ("good-binary-of-16-bits", frame(BINARY, true, [7; 180])),
         (
             "good-fragments",
-            [frame(TEXT, false, "a"), frame(PING, true, "p"), frame(MORE, false, ""), frame(MORE, true, "é")].concat(),
+            [frame(TEXT, false, "a"), frame(PING, true, "p"), frame(MORE, false, ""), frame(MORE, true, "é")]
+                .concat(),
         ),
         ("good-close", frame(CLOSE, true, b"\x0F\xA0bye")),
         ("good-empty-close", frame(CLOSE, true, "")),
@@ -47,7 +48,10 @@ pub fn from_clients() -> Vec<(&'static str, Vec<u8>)> {
         ("f08-length-too-wide-64", header(0x82, 127, 65_535)),
         ("f09-one-above-the-frame-limit", header(0x82, 126, 201)),
         ("f10-declared-and-not-sent", [header(0x82, 126, 200), vec![0; 3]].concat()),
-        ("f11-sum-above-the-message-limit", [frame(BINARY, false, [1; 200]), header(0x80, 126, 200)].concat()),
+        (
+            "f11-sum-above-the-message-limit",
+            [frame(BINARY, false, [1; 200]), header(0x80, 126, 200)].concat(),
+        ),
         ("f12-many-continuations", [frame(TEXT, false, "a"), frame(MORE, false, "b").repeat(9)].concat()),
         ("f13-empty-continuations", [frame(TEXT, false, ""), frame(MORE, false, "").repeat(9)].concat()),
         ("f13-empty-texts", frame(TEXT, true, "").repeat(9)),
@@ -67,7 +71,10 @@ pub fn from_clients() -> Vec<(&'static str, Vec<u8>)> {
         ("f20-pings", frame(PING, true, [1; 125]).repeat(4)),
         ("f22-pongs", frame(PONG, true, "unasked").repeat(9)),
         // RFC 7692 §7.2.3.1: "Hello", and 1,000 zeros, both compressed.
-        ("f23-compressed", [header(0xC1, 7, 7), masked(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00])].concat()),
+        (
+            "f23-compressed",
+            [header(0xC1, 7, 7), masked(&[0xF2, 0x48, 0xCD, 0xC9, 0xC9, 0x07, 0x00])].concat(),
+        ),
         ("f24-compressed-and-corrupt", [header(0xC1, 4, 4), masked(&[0xFF; 4])].concat()),
     ]
 }
@@ -82,7 +89,10 @@ pub fn from_servers() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("good-text", unmasked(TEXT, true, "hello, é €")),
         ("good-binary-of-16-bits", unmasked(BINARY, true, [7; 180])),
-        ("good-fragments", [unmasked(TEXT, false, "a"), unmasked(PING, true, ""), unmasked(MORE, true, "b")].concat()),
+        (
+            "good-fragments",
+            [unmasked(TEXT, false, "a"), unmasked(PING, true, ""), unmasked(MORE, true, "b")].concat(),
+        ),
         ("good-close", unmasked(CLOSE, true, b"\x0F\xB4token expired")),
         ("c03-masked", frame(TEXT, true, "hello")),
         ("f02-rsv1", vec![0xC1, 0]),
@@ -93,8 +103,14 @@ pub fn from_servers() -> Vec<(&'static str, Vec<u8>)> {
         ("f07-length-of-2-63", vec![0x82, 127, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
         ("f08-length-too-wide", vec![0x82, 126, 0, 5]),
         ("f09-one-above-the-frame-limit", vec![0x82, 126, 0, 201]),
-        ("f12-many-continuations", [unmasked(TEXT, false, "a"), unmasked(MORE, false, "b").repeat(9)].concat()),
-        ("f15-split-in-a-character", [unmasked(TEXT, false, b"\xE2\x82"), unmasked(MORE, true, b"\xAC")].concat()),
+        (
+            "f12-many-continuations",
+            [unmasked(TEXT, false, "a"), unmasked(MORE, false, "b").repeat(9)].concat(),
+        ),
+        (
+            "f15-split-in-a-character",
+            [unmasked(TEXT, false, b"\xE2\x82"), unmasked(MORE, true, b"\xAC")].concat(),
+        ),
         ("f15-not-utf8", unmasked(TEXT, true, b"\xC0\x80")),
         ("f17-close-1006", unmasked(CLOSE, true, [3, 0xEE])),
     ]

@@ -27,7 +27,10 @@ pub fn heads() -> Vec<(&'static str, Vec<u8>)> {
         ("h08-extension-constructor", header("Sec-WebSocket-Extensions: constructor")),
         ("h08-extensions-many", header(&format!("Sec-WebSocket-Extensions: {}", "x, ".repeat(400)))),
         ("h08-extensions-quoted", header("Sec-WebSocket-Extensions: \"; =\"\\\",,;;a;b=\"\u{e9}")),
-        ("h09-window-bits", header("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99")),
+        (
+            "h09-window-bits",
+            header("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=99"),
+        ),
         (
             "h09-deflate-twice",
             header(
@@ -49,7 +52,10 @@ pub fn heads() -> Vec<(&'static str, Vec<u8>)> {
         ("h14-h2c", with("Upgrade: websocket", "Upgrade: h2c")),
         ("h15-content-length", header("Content-Length: 5")),
         ("h15-chunked", header("Transfer-Encoding: chunked")),
-        ("h15-both-and-a-body", [header("Content-Length: 5\r\nTransfer-Encoding: chunked"), raw(b"hello")].concat()),
+        (
+            "h15-both-and-a-body",
+            [header("Content-Length: 5\r\nTransfer-Encoding: chunked"), raw(b"hello")].concat(),
+        ),
         ("h16-frame-before-101", [upgrade("/chat", ""), raw(b"\x81\x85\0\0\0\0hello")].concat()),
         ("h16-second-request", upgrade("/chat", "").repeat(2)),
         ("h17-obs-fold", with(HOST, "Host: app.example.com\r\n folded\r\n")),
