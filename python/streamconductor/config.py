@@ -21,7 +21,7 @@ from .config_promises import broken_promises, worst_cases
 from .config_sources import READING, EnvironmentSource, FileSource, Reading
 from .encoder import Encoder
 from .errors import ConfigError
-from .units import duration, size
+from .units import LARGEST, duration, size
 
 __all__ = ["Config"]
 
@@ -41,7 +41,7 @@ def _names(value: object) -> object:
 
 Count = Annotated[int, BeforeValidator(_count), Field(ge=1, le=2**31)]
 Port = Annotated[int, BeforeValidator(_count), Field(ge=0, le=65_535)]
-Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=2**48)]
+Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=LARGEST)]
 Seconds = Annotated[float, BeforeValidator(duration), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
