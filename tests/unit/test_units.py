@@ -33,7 +33,8 @@ def test_sizes(written: object, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "KiB", "-1", "1K", "0.3B", "1XB", "1 2", "0x10", "1e3", 1.5, True, None, [1], "9" * 400 + ".5"]
+    "written",
+    ["", "KiB", "-1", "1K", "0.3B", "1XB", "1 2", "0x10", "1e3", 1.5, True, None, [1], "9" * 400 + ".5"],
 )
 def test_what_is_no_size(written: object) -> None:
     with pytest.raises(ValueError, match="is no size"):
