@@ -125,17 +125,23 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
     "unix_socket": st.one_of(st.none(), PLAIN.map(lambda name: f"/run/{name}")),
     "origins": st.one_of(st.none(), st.just("*"), st.lists(ORIGINS, min_size=1, max_size=3)),
     "subprotocols": st.lists(TOKENS, unique=True, min_size=1, max_size=3),
+    "trusted_proxies": st.lists(
+        st.sampled_from(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "unix"]), unique=True
+    ),
+    "token_leeway": st.floats(0, 60),
     "bearer_cookie": TOKENS.filter(lambda name: name not in {"none", "off"}),
 }
 BY_UNIT = {"seconds": st.floats(0.001, 10_000), "bytes": st.integers(1, 2**48)}
-# Read from environment and files as text, which a callable is not.
-WRITABLE = [name for name in FIELDS if name != "encoder"]
+# A callable is no text, and files must be there: not what environment and files could hold of themselves.
+WRITABLE = [name for name in FIELDS if name in OWN or UNIT[name] not in {"callable", "path", "paths"}]
 
 
 def _good(name: str) -> st.SearchStrategy[Any]:
     annotation = str(Config.model_fields[name].annotation)
     if name in OWN:
         return OWN[name]
+    if "bool" in annotation:
+        return st.booleans()
     if "Literal" in annotation:
         return st.sampled_from(re.findall(r"'(\w+)'", annotation))
     if UNIT[name] in BY_UNIT:

@@ -67,7 +67,7 @@ fn every_target_is_run_above_and_every_folder_is_a_targets() {
         assert!(folder("fuzz_targets", "").join(format!("{target}.rs")).is_file(), "{target} is not fuzzed");
     }
     for kind in ["corpus", "regressions"] {
-        for found in files(&folder(kind, "")) {
+        for found in files(&folder(kind, "")).into_iter().filter(|found| found.is_dir()) {
             let name = found.file_name().unwrap().to_string_lossy().into_owned();
             assert!(TARGETS.iter().any(|(target, _)| *target == name), "{kind}/{name} belongs to no target");
         }
