@@ -154,7 +154,7 @@ impl Run {
             1 => upgrade("/nowhere"),
             2 => b"\x16\x03\x01nonsense".to_vec(),
             3 => [upgrade("/chat"), text("early")].concat(),
-            6 => self.anything(),
+            11 => self.anything(),
             4 | 5 => upgrade("/beat"),
             _ => upgrade("/chat"),
         }
@@ -178,12 +178,6 @@ impl Run {
         }
     }
 
-    /// Bytes that mean nothing, or what a fuzzer wants them to mean.
-    fn anything(&mut self) -> Vec<u8> {
-        let count = 1 + self.below(40);
-        self.world.random.bytes(count)
-    }
-
     fn room(&mut self) {
         if self.world.peers.is_empty() {
             return;
@@ -202,6 +196,12 @@ impl Run {
         if awaits_write && client.released().is_none() && room != Room::Blocked {
             self.world.server.shards[client.id.shard()].writable(client.id.index(), now);
         }
+    }
+
+    /// Bytes that mean nothing, or what a fuzzer wants them to mean.
+    fn anything(&mut self) -> Vec<u8> {
+        let count = 1 + self.below(40);
+        self.world.random.bytes(count)
     }
 
     fn client_ends(&mut self) {
