@@ -51,7 +51,7 @@ $(STAMPS)/build-requirements: requirements/build.txt $(STAMPS)/venv
 # The package is installed editable: changes to Python files need no new build, so only Rust's are prerequisites.
 $(STAMPS)/extension: $(STAMPS)/build-requirements $(EXTENSION_SOURCES) | cargo
 	@echo "== building the extension module (release) into $(VENV)"
-	@VIRTUAL_ENV='$(CURDIR)/$(VENV)' PIP_QUIET=1 $(VENV)/bin/maturin develop --release
+	@VIRTUAL_ENV='$(CURDIR)/$(VENV)' PIP_QUIET=1 $(VENV)/bin/maturin develop --release --locked
 	@touch $@
 
 cargo:
@@ -68,7 +68,7 @@ test: test-rust test-loom test-python ## install what the tests need, then run a
 
 test-rust: build ## the Rust tests
 	@echo "== cargo test"
-	cargo test --workspace
+	cargo test --locked --workspace
 
 # Another cfg means other artefacts of every crate, hence a target directory of its own; without LTO, since what
 # counts here is the number of interleavings, not the last cycle.
@@ -76,7 +76,7 @@ test-loom: build ## the interleavings of the mailboxes, by loom
 	@echo "== loom"
 	CARGO_TARGET_DIR='$(RUST_TARGET)/loom' RUSTFLAGS='--cfg loom' \
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
-		cargo test --release -p streamconductor-core -p streamconductor-net --lib loom
+		cargo test --locked --release -p streamconductor-core -p streamconductor-net --lib loom
 
 test-python: build test-tools system-packages $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
 	@echo "== pytest"
@@ -114,17 +114,71 @@ $(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | system-p
 conformance: build ## all cases of Autobahn|Testsuite, both roles (ACCEPT=1: as it is now is right; CASES="9.* 6.4.3")
 	@cargo build --quiet -p streamconductor-load
 	@set -f; $(VENV_PYTHON) -m compliance --load '$(RUST_TARGET)/debug/streamconductor-load' $(if $(ACCEPT),--accept) -- $(CASES)
+# ------------------------------------------------------------------------------------------------------- fuzzing
+
+# libFuzzer's instrumentation needs a nightly compiler; nothing else here does.
+NIGHTLY ?= nightly
+SECONDS ?= 60
+SANITIZER ?= address
+# Built into the target directory, so that nothing is installed outside the checkout; another version, another place.
+TOOLS = $(RUST_TARGET)/tools
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ = $(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz
+FUZZ_BUILD = $(RUST_TARGET)/fuzz
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+CAMPAIGN = python3 rust/fuzz/campaign.py --binaries '$(FUZZ_BUILD)/$(FUZZ_HOST)/release' --found '$(FUZZ_BUILD)/found' \
+	$(if $(TARGET),--target '$(TARGET)')
+
+.PHONY: fuzz fuzz-build fuzz-seeds fuzz-corpus miri nightly
+
+fuzz: fuzz-build ## fuzz each target for SECONDS (60), or one: TARGET=shard; SANITIZER=none is faster
+	@$(CAMPAIGN) --seconds $(SECONDS)
+
+fuzz-build: nightly $(CARGO_FUZZ)
+	@echo "== building the fuzz targets (sanitizer: $(SANITIZER))"
+	@cargo fetch --locked --quiet --manifest-path rust/fuzz/Cargo.toml
+	@CARGO_TARGET_DIR='$(FUZZ_BUILD)' PATH="$(dir $(CARGO_FUZZ)):$$PATH" \
+		cargo +$(NIGHTLY) fuzz build --fuzz-dir rust/fuzz --sanitizer $(SANITIZER)
+
+fuzz-seeds: | cargo ## write the seeds of rust/core/tests/fuzz_targets/seeds into rust/fuzz/corpus
+	cargo test --quiet --locked -p streamconductor-core --test corpora -- --ignored write_the_seeds
+
+fuzz-corpus: fuzz-build ## take over what fuzzing found and the corpora in the repository do not reach
+	@$(CAMPAIGN) --keep
+
+$(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)/bin/cargo-fuzz: | cargo
+	@echo "== installing cargo-fuzz $(CARGO_FUZZ_VERSION) into $(TOOLS)"
+	@CARGO_TARGET_DIR='$(TOOLS)/build' cargo install --quiet --locked --no-track \
+		--root '$(TOOLS)/cargo-fuzz-$(CARGO_FUZZ_VERSION)' --version $(CARGO_FUZZ_VERSION) cargo-fuzz
+
+nightly: | cargo
+	@cargo +$(NIGHTLY) --version >/dev/null 2>&1 || { \
+		echo "this needs a nightly toolchain: rustup toolchain install nightly, or name one: NIGHTLY=..." >&2; exit 1; }
+
+# What takes minutes natively takes days there: the interpreter gets the unit tests and the tests without random runs.
+MIRI_TESTS := codec_rules eviction handshake_head handshake_origins handshake_responses handshake_routes \
+	handshake_rules lifecycle pool ring_output ring_policies wheel
+miri: nightly ## the core's tests under Miri, where the nightly toolchain carries it
+	@cargo +$(NIGHTLY) miri --version >/dev/null 2>&1 || { \
+		echo "the toolchain '$(NIGHTLY)' has no Miri: rustup component add --toolchain $(NIGHTLY) miri rust-src" >&2; \
+		echo "(not every nightly carries it; the last that does can be named: make miri NIGHTLY=nightly-<date>)" >&2; \
+		exit 1; }
+	CARGO_TARGET_DIR='$(RUST_TARGET)/miri' MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=4 \
+		cargo +$(NIGHTLY) miri test --locked -p streamconductor-core --lib $(addprefix --test ,$(MIRI_TESTS))
 
 # -------------------------------------------------------------------------------------------------------- quality
 
 lint: test-tools cargo ## formatting and lints, Rust and Python; changes nothing
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/zizmor --offline --quiet --no-progress --pedantic .github
 
 format: test-tools cargo ## format everything and apply the safe fixes
 	cargo fmt --all
+	cargo fmt --manifest-path rust/fuzz/Cargo.toml
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
@@ -132,12 +186,61 @@ types: build test-tools ## mypy --strict, and the stub of the extension against 
 	$(VENV_PYTHON) -m mypy --strict python $(TYPED_TESTS)
 	$(VENV_PYTHON) -m mypy.stubtest streamconductor._core
 
+# ---------------------------------------------------------------------------------------------------- supply chain
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY = $(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+PIP_AUDIT = $(TOOLS)/pip-audit
+DENY = $(CARGO_DENY) --locked --log-level error --config deny.toml
+# Without its database an audit has looked at nothing: said loudly here, and a failure in CI, where it must be reached.
+NOT_ASKED = { printf '\n!! %s\n!! SKIPPED: nothing was checked for known vulnerabilities.\n\n' "$$reason" >&2; \
+	test -z "$${CI:-}"; }
+
+.PHONY: audit audit-crates audit-packages
+
+audit: audit-crates audit-packages ## licences, sources and known vulnerabilities of everything that is depended on
+
+audit-crates: $(CARGO_DENY)
+	@echo "== cargo deny"
+	@for manifest in Cargo.toml rust/fuzz/Cargo.toml; do \
+		$(DENY) --manifest-path $$manifest check licenses bans sources; done
+	@if $(DENY) fetch db; then \
+		for manifest in Cargo.toml rust/fuzz/Cargo.toml; do \
+			$(DENY) --manifest-path $$manifest check --disable-fetch advisories; done; \
+	else reason='the RustSec advisory database cannot be reached'; $(NOT_ASKED); fi
+
+audit-packages: $(PIP_AUDIT)/installed
+	@echo "== pip-audit"
+	@place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; outcome=0; \
+	$(PIP_AUDIT)/bin/pip-audit --require-hashes --disable-pip --progress-spinner off --desc off --format json \
+		--output "$$place/report" $(foreach name,build test audit,--requirement requirements/$(name).txt) \
+		>"$$place/words" 2>&1 || outcome=$$?; \
+	: "It says that nothing was found where it could ask for no package at all."; \
+	if ! grep -qs '"vulns"' "$$place/report"; then \
+		reason='no package index that knows of vulnerabilities can be reached'; $(NOT_ASKED); \
+	else cat "$$place/words"; \
+		if grep -o '"skip_reason": "[^"]*"' "$$place/report"; then outcome=1; fi; exit $$outcome; fi
+
+$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny: | cargo
+	@echo "== installing cargo-deny $(CARGO_DENY_VERSION) into $(TOOLS) (some minutes, once)"
+	@CARGO_TARGET_DIR='$(TOOLS)/build' cargo install --quiet --locked --no-track \
+		--root '$(TOOLS)/cargo-deny-$(CARGO_DENY_VERSION)' --version $(CARGO_DENY_VERSION) cargo-deny
+
+# An environment of its own: what audits the packages is not one of them.
+$(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
+	@echo "== installing pip-audit (requirements/audit.txt)"
+	@$(VENV_PYTHON) -m venv --clear $(PIP_AUDIT)
+	@$(PIP_AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.txt
+	@touch $@
+
+# ------------------------------------------------------------------------------------------------------ benchmarks
+
 bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
 	$(VENV_PYTHON) bench/smoke.py
 
 .PHONY: load-generator
 load-generator: | cargo
-	cargo build --release -p streamconductor-load
+	cargo build --locked --release -p streamconductor-load
 
 # -------------------------------------------------------------------------------------------------------- release
 
@@ -145,7 +248,7 @@ load-generator: | cargo
 wheel: $(STAMPS)/build-requirements | cargo ## build the abi3 wheel into dist/ and prove it in a clean environment
 	@echo "== building the wheel"
 	@rm -f dist/*.whl
-	@$(VENV)/bin/maturin build --release --out dist --interpreter $(VENV_PYTHON)
+	@$(VENV)/bin/maturin build --release --locked --out dist --interpreter $(VENV_PYTHON)
 	@place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
 		echo "== installing $$(ls dist/*.whl) into a clean environment"; \
 		$(VENV_PYTHON) -m venv "$$place/venv"; \
@@ -154,7 +257,7 @@ wheel: $(STAMPS)/build-requirements | cargo ## build the abi3 wheel into dist/ a
 
 lock: $(STAMPS)/venv ## pin requirements/*.in anew, with hashes, into requirements/*.txt
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
-	@cd requirements && for name in build test; do \
+	@cd requirements && for name in build test audit; do \
 		CUSTOM_COMPILE_COMMAND='make lock' ../$(VENV_PYTHON) -m piptools compile --quiet --upgrade --generate-hashes \
 			--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 			--output-file $$name.txt $$name.in; done

@@ -24,7 +24,7 @@ from .config_sources import READING, EnvironmentSource, FileSource, Reading
 from .encoder import Encoder
 from .errors import ConfigError
 from .origins import check_origins
-from .units import duration, size
+from .units import LARGEST, duration, size
 
 __all__ = ["Config"]
 
@@ -49,7 +49,7 @@ def _names(value: object) -> object:
 Count = Annotated[int, BeforeValidator(_count), Field(ge=1, le=2**31)]
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Port = Annotated[int, BeforeValidator(_count), Field(ge=0, le=65_535)]
-Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=2**48)]
+Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=LARGEST)]
 Seconds = Annotated[float, BeforeValidator(duration), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(paths)]

@@ -11,9 +11,12 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from .units import format_duration, format_size
+from .units import LONGEST, format_duration, format_size
 
 __all__ = ["nearest", "problems_of"]
+
+_LARGEST = 2**63
+_LONGEST_TEXT = 200
 
 _BOUNDS = {
     "greater_than_equal": ("ge", "must be at least"),
@@ -55,8 +58,17 @@ def _problem(details: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:
 
 def _written(value: object, field: FieldInfo) -> str:
     match field.json_schema_extra, value:
-        case {"unit": "seconds"}, int() | float():
+        case {"unit": "seconds"}, int() | float() if -LONGEST <= value <= LONGEST:
             return format_duration(value)
-        case {"unit": "bytes"}, int():
+        case {"unit": "bytes"}, int() if abs(value) <= _LARGEST:
             return format_size(value)
-    return repr(value)
+    return _clipped(value)
+
+
+def _clipped(value: object) -> str:
+    """The value as Python writes it, as far as it can be of use in a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # an int of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"

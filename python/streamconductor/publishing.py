@@ -82,13 +82,18 @@ class Publishing(Foundation):
             to: these connections; `None`: all of `user`, or everybody.
             user: all connections of this user; not together with `to`.
             exclude: not to these.
+
+        Raises:
+            MessageTooBig, NotRunning: as from `publish`.
+            TypeError: `to` or `exclude` holds what is no connection.
+            ValueError: both `to` and `user`, or NaN in the payload.
         """
         if to is not None and user is not None:
             raise ValueError("broadcast takes either `to` or `user`")
         native = self._running("broadcast")
         encoded = self._encode(payload)
-        to_ids = None if to is None else [connection.id for connection in to]
-        exclude_ids = [connection.id for connection in exclude]
+        to_ids = None if to is None else _ids("to", to)
+        exclude_ids = _ids("exclude", exclude)
         while not native.broadcast(encoded, to_ids, user, exclude_ids, True):
             await self._until_room("broadcast")
 
@@ -154,3 +159,10 @@ class Publishing(Foundation):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _ids(parameter: str, connections: Iterable[Connection[Any]]) -> list[str]:
+    try:
+        return [connection.id for connection in connections]
+    except AttributeError:
+        raise TypeError(f"broadcast takes connections in `{parameter}`, not their ids or users") from None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .admission import Accept, Reject
 from .config import Config
 from .origins import check_origins
-from .units import size
+from .units import LARGEST, format_size, size
 
 if TYPE_CHECKING:
     from ._core import Request
@@ -244,14 +244,25 @@ class Registration:
                 `None`: `Config.high_water`, compared with all pending bytes of the connection.
 
         Holds for channels that come into being afterwards.
+
+        Raises:
+            TypeError: the pattern is no `str`.
+            ValueError: an overflow policy that is unknown, or a `high_water` that is no size, or below 1.
         """
+        _check_path("channel", pattern, example="prices:*")
         if overflow is not None and overflow not in ("disconnect", "drop_oldest", "drop_newest", "conflate"):
             raise ValueError(
                 f"overflow {overflow!r} is unknown; choose disconnect, drop_oldest, drop_newest or conflate"
             )
         mark = None if high_water is None else size(high_water)
-        self._channels[pattern] = (overflow, mark)
+        if mark is not None and not 1 <= mark <= LARGEST:
+            raise ValueError(
+                f"high_water of channel {pattern!r} must be 1B to {format_size(LARGEST)}; "
+                "None compares with Config.high_water"
+            )
+        # In this order: what the native half refuses must not be remembered until the next start.
         self._define_channel(pattern, overflow, mark)
+        self._channels[pattern] = (overflow, mark)
 
     def asset(self, path: str, content: bytes | Path, content_type: str | None = None) -> None:
         """Serves a small static file on the main port, at most 1 MiB; for a page that belongs to the streams.

@@ -6,7 +6,10 @@ import math
 import re
 from datetime import timedelta
 
-__all__ = ["LONGEST", "duration", "format_duration", "format_size", "size"]
+__all__ = ["LARGEST", "LONGEST", "duration", "format_duration", "format_size", "size"]
+
+LARGEST = 2**48
+"""The largest size in bytes, 256 TiB: no machine has more, and every number of the native half holds it."""
 
 LONGEST = 10 * 365 * 86_400.0
 """The longest duration in seconds, ten years: whatever is longer is a mistake, and `None` says "never"."""
@@ -35,7 +38,8 @@ def size(value: object) -> int:
         unit = _BYTES.get(match["unit"].lower())
         if unit is not None:
             number = float(match["number"]) * unit if "." in match["number"] else int(match["number"]) * unit
-            if number == int(number):
+            # Digits without end and a point make a float that is infinite.
+            if number != math.inf and number == int(number):
                 return int(number)
     raise ValueError("is no size; write whole bytes, or a number with B, kB, KiB, MB, MiB, GB or GiB")
 
@@ -53,7 +57,9 @@ def duration(value: object) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
+        # An int may be beyond every float, and must be no other error than a large float is. NaN passes both, in this
+        # order of the arguments.
+        seconds = float(max(min(value, 2 * LONGEST), -LONGEST))
     elif isinstance(value, str):
         seconds = _written_duration(value.strip())
     if seconds is None or math.isnan(seconds):

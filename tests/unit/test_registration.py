@@ -30,3 +30,15 @@ def test_a_server_takes_a_config_only(config: Any) -> None:
 def test_run_takes_a_server_only(server: Any) -> None:
     with pytest.raises(TypeError, match="run takes a Server"):
         sc.run(server)
+
+
+@pytest.mark.parametrize("mark", [0, -1, "0", 2**48 + 1, 10**400, "many"])
+def test_the_mark_of_a_channel_is_a_size(mark: Any) -> None:
+    with pytest.raises(ValueError, match=r"high_water of channel 'a' must be 1B to 262144GiB|is no size"):
+        sc.Server(sc.Config()).channel("a", high_water=mark)
+
+
+@pytest.mark.parametrize("pattern", [5, None, ["a"]])
+def test_the_pattern_of_a_channel_is_text(pattern: Any) -> None:
+    with pytest.raises(TypeError, match="channel needs a str"):
+        sc.Server(sc.Config()).channel(pattern)

@@ -1,22 +1,50 @@
-//! Receives a seed · hands out numbers · owns the one source of chance, so that a failed run can be run again.
+//! Receives a seed, or the bytes that a fuzzer made up · hands out numbers · owns the one source of chance, so that a
+//! failed run can be run again.
 
-/// A small generator (splitmix64): the tests need the same numbers on every run.
-pub struct Random(u64);
+/// Where a run's choices come from.
+pub enum Random {
+    /// A small generator (splitmix64): the tests need the same numbers on every run.
+    Seeded(u64),
+    /// The bytes of a fuzzer, one or two a choice, so that changing one changes one choice; then only zeros.
+    Read(std::vec::IntoIter<u8>),
+}
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self::Seeded(seed)
+    }
+
+    pub fn reading(choices: &[u8]) -> Self {
+        Self::Read(choices.to_vec().into_iter())
+    }
+
+    /// Whether all that is left to choose is zero.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Read(rest) if rest.len() == 0)
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        ((mixed ^ (mixed >> 31)) >> 33) as usize % bound
+        match self {
+            Self::Seeded(state) => {
+                *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                let mut mixed = *state;
+                mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                ((mixed ^ (mixed >> 31)) >> 33) as usize % bound
+            }
+            Self::Read(rest) => {
+                let mut next = || usize::from(rest.next().unwrap_or(0));
+                let drawn = if bound > 256 { next() << 8 | next() } else { next() };
+                drawn % bound
+            }
+        }
     }
 
     pub fn one_in(&mut self, bound: usize) -> bool {
         self.below(bound) == 0
+    }
+
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(256) as u8).collect()
     }
 }

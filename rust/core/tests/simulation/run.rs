@@ -1,4 +1,4 @@
-//! Receives a seed · does one random thing after the other: clients, sockets, time and the operator here, the
+//! Receives a source of chance · does one random thing after the other: clients, sockets, time and the operator here, the
 //! application in its own file · owns how likely each is.
 
 use std::rc::Rc;
@@ -63,8 +63,17 @@ pub struct Run {
 
 impl Run {
     pub fn new(seed: u64) -> Self {
-        let mut random = Random::new(seed);
-        let world = World::new(seed.wrapping_mul(31), setup(&mut random));
+        Self::with(Random::new(seed))
+    }
+
+    /// A run in which every choice, the configuration's too, is read from `choices`.
+    pub fn reading(choices: &[u8]) -> Self {
+        Self::with(Random::reading(choices))
+    }
+
+    fn with(mut random: Random) -> Self {
+        let setup = setup(&mut random);
+        let world = World::new(random, setup);
         let charge = world.server.ledger.charge(Owner::History, 0);
         Self { world, charge }
     }
@@ -160,6 +169,7 @@ impl Run {
             1 => upgrade("/nowhere"),
             2 => b"\x16\x03\x01nonsense".to_vec(),
             3 => [upgrade("/chat"), text("early")].concat(),
+            11 => self.anything(),
             4 | 5 => upgrade("/beat"),
             6..11 => upgrade_deflated("/chat", [9, 12, 15, 15][self.below(4)]),
             _ => upgrade("/chat"),
@@ -171,7 +181,7 @@ impl Run {
         match self.below(64) {
             0 => close(CloseCode(3_000), "enough"),
             1 => frame(Opcode::Data(Kind::Text), true, b"\xFF"),
-            2 => vec![self.below(256) as u8; 5],
+            2 => self.anything(),
             3 => frame(Opcode::Data(Kind::Binary), true, &vec![7; 501]),
             4..20 => [
                 frame(Opcode::Data(Kind::Text), false, &vec![b'a'; size]),
@@ -214,6 +224,12 @@ impl Run {
         if awaits_write && client.released().is_none() && room != Room::Blocked {
             self.world.server.shards[client.id.shard()].writable(client.id.index(), now);
         }
+    }
+
+    /// Bytes that mean nothing, or what a fuzzer wants them to mean.
+    fn anything(&mut self) -> Vec<u8> {
+        let count = 1 + self.below(40);
+        self.world.random.bytes(count)
     }
 
     fn client_ends(&mut self) {

@@ -51,6 +51,8 @@ pub struct Peer {
 pub struct World {
     pub server: Server,
     pub random: Random,
+    /// Chance for what is no step of the run: it takes none of a fuzzer's choices.
+    aside: Random,
     pub peers: Vec<Peer>,
     pub channels: Vec<Arc<Channel>>,
     pub published: [u32; CHANNELS.len() + 1],
@@ -65,7 +67,7 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, setup: Setup) -> Self {
+    pub fn new(random: Random, setup: Setup) -> Self {
         let mut server = Server::new(setup);
         server.holds_forwards = true;
         for (name, overflow, high_water) in CHANNELS {
@@ -76,7 +78,8 @@ impl World {
         let places = [server.pool.connections(), server.pool.pending()];
         Self {
             server,
-            random: Random::new(seed),
+            random,
+            aside: Random::new(0),
             peers: Vec::new(),
             channels,
             published: Default::default(),
@@ -185,7 +188,7 @@ impl World {
         };
         assert_eq!(gone(|flow| flow.bytes), buffered, "accepted = written + dropped + discarded + pending");
         assert!((gone(|flow| flow.messages) == 0) == (buffered == 0));
-        let (messages, random) = (&mut self.messages, &mut self.random);
+        let (messages, random) = (&mut self.messages, &mut self.aside);
         let mut total = *messages;
         self.peers.retain(|peer| {
             total += peer.client.messages;
