@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import trustme
 
-__all__ = ["Authority", "Pair", "authority"]
+import streamconductor as sc
+
+__all__ = ["Authority", "Pair", "authority", "tls_of"]
 
 
 class Pair(NamedTuple):
@@ -63,3 +65,8 @@ def authority() -> Authority:
     place = tempfile.TemporaryDirectory(prefix="streamconductor-tls-")
     atexit.register(place.cleanup)
     return Authority(Path(place.name))
+
+
+def tls_of(server: sc.Server) -> ssl.SSLContext | None:
+    """What a client needs to speak TLS with a server of `authority().server_fields()`; None: it is plain."""
+    return None if server.config.tls_certificate is None else authority().client_context()
