@@ -26,7 +26,8 @@ LOAD_GENERATOR := $(wildcard rust/load/Cargo.toml)
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help build serve test test-rust test-loom test-python test-tools conformance lint format types bench-smoke wheel lock clean
+.PHONY: help build serve test test-rust test-loom test-python rows test-tools conformance lint format types bench-smoke
+.PHONY: wheel lock clean
 .PHONY: cargo system-packages
 
 help: ## print this list
@@ -81,6 +82,11 @@ test-loom: build ## the interleavings of the mailboxes, by loom
 test-python: build test-tools system-packages $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
 	@echo "== pytest"
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# Every test run tries them a few times; this is for releases.
+rows: build test-tools ## the rows of hostile input, cheap ones a thousand times (ROWS_REPEAT=...)
+	@echo "== rows of hostile input"
+	ROWS_REPEAT='$(or $(ROWS_REPEAT),1000)' $(VENV_PYTHON) -m pytest tests/protocol/test_rows.py $(ARGS)
 
 test-tools: $(STAMPS)/test-requirements
 

@@ -278,36 +278,6 @@ def test_routes(serve: Serve, path: str, said: str | None) -> None:
 # Limits.
 
 
-def test_a_full_pool_is_503_with_retry_after(serve: Serve) -> None:
-    """H24."""
-    site = serve(max_connections=2)
-    with site.connect() as first:
-        first.upgrade()
-        answer = ask(site)
-        assert answer.line == "HTTP/1.1 503 Service Unavailable"
-        assert answer.one("Retry-After") == "5"
-        assert site.occupied == 2
-        first.echo()
-    assert site.ended().code == 1006
-    with site.connect() as second:
-        second.upgrade()
-
-
-def test_too_many_from_one_address_are_429(serve: Serve) -> None:
-    """H24. The header that a proxy sets does not hide whose connections they are (H21)."""
-    site = serve(max_connections_per_address=2)
-    with site.connect() as peer:
-        peer.upgrade()
-        answer = ask(site, ("X-Forwarded-For", "192.0.2.1"))
-        assert answer.line == "HTTP/1.1 429 Too Many Requests"
-        assert answer.one("Retry-After") == "5"
-        peer.echo()
-    assert site.ended().code == 1006
-    # A refusal does not count, and an ended connection no longer does.
-    with site.connect() as peer:
-        peer.upgrade()
-
-
 def test_the_pool_never_exceeds_its_maximum_under_a_rush(serve: Serve) -> None:
     site = serve(max_connections=10)
     with contextlib.ExitStack() as stack:

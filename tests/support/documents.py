@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streamconductor import Config
+from tests.protocol.rows.catalogue import all_rows
+from tests.protocol.rows.registry import BOTH
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -24,6 +26,7 @@ _SAMPLE = re.compile(
     r"(?:<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
 _TABLE = re.compile(r"(?P<start><!-- limits: (?P<fields>.+?) -->\n)(?P<table>.*?)(?P<end><!-- end -->)", re.S)
+_ROWS = re.compile(r"(?P<start><!-- rows -->\n)(?P<table>.*?)(?P<end><!-- end -->)", re.S)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -75,7 +78,19 @@ def links() -> Iterator[tuple[Path, str]]:
 
 def with_tables(text: str) -> str:
     """A document's text with the tables that its marks ask for."""
-    return _TABLE.sub(lambda found: found["start"] + _table(found["fields"].split()) + found["end"], text)
+    text = _TABLE.sub(lambda found: found["start"] + _table(found["fields"].split()) + found["end"], text)
+    return _ROWS.sub(lambda found: found["start"] + _rows() + found["end"], text)
+
+
+def _rows() -> str:
+    """What each row of hostile input is, what becomes of it, and the tests that try it."""
+    lines = ["| row | input | expectation | over | tests |", "| --- | --- | --- | --- | --- |"]
+    for row in all_rows():
+        over = ", ".join(one for one in BOTH if any(one in case.transports for case in row.cases)).upper()
+        count = sum(len(case.transports) for case in row.cases)
+        tests = f"`-k {row.name}-`, {count}"
+        lines.append(f"| {row.name} | {row.input} | {row.expectation} | {over} | {tests} |")
+    return "\n".join(lines) + "\n"
 
 
 def _table(fields: list[str]) -> str:
