@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! arguments ─▶ opening ─▶ connection ─▶ driver ─▶ echo | fanout ─▶ tally ─▶ report
+//!          └─▶ soak, which measures nothing but keeps a ledger of every message
 //! ```
 //!
 //! One thread drives every socket, so that the client fits beside the server on two cores; it reads in large
@@ -13,6 +14,7 @@ pub mod echo;
 pub mod failure;
 pub mod fanout;
 pub mod report;
+pub mod soak;
 
 mod connection;
 mod driver;
