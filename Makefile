@@ -26,7 +26,7 @@ LOAD_GENERATOR := $(wildcard rust/load/Cargo.toml)
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
-.PHONY: help build serve test test-rust test-loom test-python test-tools lint format types bench-smoke wheel lock clean
+.PHONY: help build serve test test-rust test-loom test-python test-tools lint format types bench-smoke soak wheel lock clean
 .PHONY: cargo system-packages
 
 help: ## print this list
@@ -78,9 +78,14 @@ test-loom: build ## the interleavings of the mailboxes, by loom
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
 		cargo test --release -p streamconductor-core -p streamconductor-net --lib loom
 
-test-python: build test-tools system-packages $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
+test-python: build test-tools system-packages load-client $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
 	@echo "== pytest"
 	$(VENV_PYTHON) -m pytest $(ARGS)
+
+# The soak in small needs the client; in the tests' own profile, which is built in seconds.
+.PHONY: load-client
+load-client: | cargo
+	@cargo build --quiet -p streamconductor-load
 
 test-tools: $(STAMPS)/test-requirements
 
@@ -129,6 +134,9 @@ types: build test-tools ## mypy --strict, and the stub of the extension against 
 
 bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
 	$(VENV_PYTHON) bench/smoke.py
+
+soak: build test-tools load-generator ## every message accounted for, MINUTES=10 long (SOAK=... are passed on to it)
+	$(VENV_PYTHON) -m bench.soak --minutes $(or $(MINUTES),10) $(SOAK)
 
 .PHONY: load-generator
 load-generator: | cargo

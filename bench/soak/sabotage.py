@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["SABOTEURS", "Saboteur"]
 
 # The first publication that goes wrong, and those after it.
-FIRST, EVERY = 40, 20
+FIRST, EVERY = 20, 10
 
 
 class Saboteur:
@@ -82,10 +82,10 @@ class Corrupt(_Publisher):
 
 
 class Miscount(Saboteur):
-    """A connection's end tells one message too few."""
+    """A connection's end tells one message too many."""
 
     def counted(self, messages: int) -> int:
-        return messages - 1
+        return messages + 1
 
 
 class Descriptors(Saboteur):

@@ -106,7 +106,8 @@ def serve(config: sc.Config, closed: list[list[Any]], saboteur: Saboteur) -> Sit
     @server.on_close
     def ended(connection: sc.Connection[Any]) -> None:
         end = connection.closed
-        assert end is not None and connection.user is not None
+        assert end is not None
+        assert connection.user is not None
         sent = saboteur.counted(end.sent[0])
         closed.append([int(connection.user), sent, end.dropped, end.ending, end.code])
 

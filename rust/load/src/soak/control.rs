@@ -109,10 +109,12 @@ impl Control {
     /// The socket is ready.
     pub(crate) fn ready(&mut self, is_writable: bool, scratch: &mut Scratch) -> Result<(), Failure> {
         if is_writable {
-            self.peer.writable().map_err(lost)?;
+            self.peer.writable().map_err(|end| lost(&end))?;
         }
         let mut said = Vec::new();
-        self.peer.readable(scratch, |payload| said.push(serde_json::from_slice(payload))).map_err(lost)?;
+        self.peer
+            .readable(scratch, |payload| said.push(serde_json::from_slice(payload)))
+            .map_err(|end| lost(&end))?;
         for said in said {
             match said.map_err(|error| Failure::Control(error.to_string()))? {
                 Said::Hello { channels } => self.channels = Some(channels),
@@ -126,10 +128,10 @@ impl Control {
 
     /// Tells the server program something.
     pub(crate) fn tell(&mut self, text: &str) -> Result<(), Failure> {
-        self.peer.send(text.as_bytes()).map_err(lost)
+        self.peer.send(text.as_bytes()).map_err(|end| lost(&end))
     }
 }
 
-fn lost(end: End) -> Failure {
+fn lost(end: &End) -> Failure {
     Failure::Control(format!("the connection ended: {:?}, {:?}", end.close, end.fault))
 }

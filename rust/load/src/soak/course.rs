@@ -79,11 +79,7 @@ impl Course {
     pub(crate) fn message(&mut self, payload: &[u8], channels: &Channels, ledger: &mut Ledger) {
         self.received += 1;
         let Some(label) = Label::read(payload) else {
-            return self.wrong(
-                ledger,
-                |ledger| &mut ledger.corrupted,
-                "a message without a label".to_owned(),
-            );
+            return self.wrong(ledger, |ledger| &mut ledger.corrupted, "a message without a label");
         };
         match label.sort {
             Sort::Publication => self.publication(label, payload, channels, ledger),
@@ -105,11 +101,9 @@ impl Course {
     fn publication(&mut self, label: Label, payload: &[u8], channels: &Channels, ledger: &mut Ledger) {
         ledger.delivered += 1;
         if !channels.is_right(label, payload) {
-            return self.wrong(
-                ledger,
-                |ledger| &mut ledger.corrupted,
-                format!("{label:?} has a wrong body of {} bytes", payload.len()),
-            );
+            let text = format!("{label:?} has a wrong body of {} bytes", payload.len());
+            // It came all the same: its number is not missing.
+            self.wrong(ledger, |ledger| &mut ledger.corrupted, text);
         }
         let Some(subscription) = self.subscriptions.iter_mut().find(|each| each.channel == label.channel)
         else {
@@ -205,7 +199,7 @@ impl Course {
         let states: Vec<_> = self.subscriptions.iter().map(|each| (each.channel, each.missing())).collect();
         self.complain(
             ledger,
-            format!(
+            &format!(
                 "waits in vain ({intent:?}); {missing} have not come; missing by channel {states:?}, server says \
                  that it dropped {told:?}"
             ),
@@ -223,12 +217,12 @@ impl Course {
         Account { role: self.role, received: self.received, is_clean, dropped, endings }
     }
 
-    fn wrong(&self, ledger: &mut Ledger, count: impl FnOnce(&mut Ledger) -> &mut u64, text: String) {
+    fn wrong(&self, ledger: &mut Ledger, count: impl FnOnce(&mut Ledger) -> &mut u64, text: impl AsRef<str>) {
         *count(ledger) += 1;
-        self.complain(ledger, text);
+        self.complain(ledger, text.as_ref());
     }
 
-    fn complain(&self, ledger: &mut Ledger, text: String) {
+    fn complain(&self, ledger: &mut Ledger, text: &str) {
         let (identity, role) = (self.identity, self.role);
         ledger.violation(|| format!("connection {identity} ({role}): {text}"));
     }

@@ -35,6 +35,9 @@ const STALLED_BUFFER: usize = 96 * 1024;
 /// How often it is looked for what is overdue.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How much sooner something is overdue once the run has failed.
+const HURRY: Duration = Duration::from_secs(17);
+
 /// Echoes sent at once, at most, and the milliseconds between two such times.
 const ECHOES: usize = 8;
 const ECHO_PAUSE: (u64, u64) = (50, 250);
@@ -273,7 +276,10 @@ impl Field {
     fn sweep(&mut self, number: usize, now: Instant) {
         let place = self.places.get(number);
         let Some(life) = place.and_then(|place| place.life.as_ref()) else { return };
-        if life.due.is_some_and(|due| due <= now) {
+        // What is wrong is known already, so nobody waits long for what may be lost with it.
+        let is_over = self.finals.is_some() && self.ledger.violations > 0;
+        let sooner = if is_over { HURRY } else { Duration::ZERO };
+        if life.due.is_some_and(|due| due <= now + sooner) {
             life.course.overdue(&mut self.ledger);
             self.abandon(number, true, now);
         }

@@ -83,10 +83,10 @@ impl Life {
         transport: Transport,
         now: Instant,
     ) -> Self {
-        let mut path = format!("{}/{identity}", role.path());
-        if let (Role::Push, Some(channel)) = (role, channels.first()) {
-            path.push_str(&format!("/{channel}"));
-        }
+        let path = match (role, channels) {
+            (Role::Push, [channel, ..]) => format!("{}/{identity}/{channel}", role.path()),
+            _ => format!("{}/{identity}", role.path()),
+        };
         Self {
             identity,
             role,

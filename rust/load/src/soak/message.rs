@@ -79,7 +79,7 @@ impl Pattern {
     /// The body of that length under that label.
     #[inline]
     pub(crate) fn body(&self, channel: u8, number: u64, length: usize) -> &[u8] {
-        let place = ((number.wrapping_mul(31) + u64::from(channel) * 17) % PLACES) as usize;
+        let place = ((number.wrapping_mul(31).wrapping_add(u64::from(channel) * 17)) % PLACES) as usize;
         self.0.get(place..place + length).unwrap_or_default()
     }
 

@@ -48,7 +48,7 @@ pub use report::Report;
 /// How long the server program may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long all connections may take to open, and at the end to leave.
-const EVERYBODY: Duration = Duration::from_secs(120);
+const EVERYBODY: Duration = Duration::from_mins(2);
 
 /// What to run.
 #[derive(Clone, Debug)]

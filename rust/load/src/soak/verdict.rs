@@ -209,7 +209,7 @@ fn absent(books: &Books, field: &Field) -> Vec<String> {
     counts.into_iter().filter(|(_, count)| *count == 0).map(|(what, _)| what).collect()
 }
 
-fn settle<T: PartialEq>(expected: T, look: impl Fn() -> std::io::Result<T>) -> Result<T, Failure> {
+fn settle(expected: usize, look: impl Fn() -> std::io::Result<usize>) -> Result<usize, Failure> {
     let deadline = Instant::now() + DESCRIPTORS;
     loop {
         let found = look()?;
