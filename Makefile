@@ -59,8 +59,8 @@ cargo:
 		echo "cargo not found: install Rust with rustup (https://rustup.rs), which takes the version from rust-toolchain.toml" >&2; \
 		exit 1; }
 
-serve: build ## run the demo (FILE=... SLOW=... PORT=... are passed on to it)
-	$(VENV_PYTHON) -m examples.demo $(if $(FILE),--file '$(FILE)') $(if $(SLOW),--slow '$(SLOW)') $(if $(PORT),--port '$(PORT)')
+serve: build ## run the demo (FILE=... SLOW=... PORT=... TLS=1 are passed on to it)
+	$(VENV_PYTHON) -m examples.demo $(if $(FILE),--file '$(FILE)') $(if $(SLOW),--slow '$(SLOW)') $(if $(PORT),--port '$(PORT)') $(if $(TLS),--tls)
 
 # ----------------------------------------------------------------------------------------------------------- test
 

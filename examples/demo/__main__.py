@@ -10,6 +10,7 @@ from pathlib import Path
 import streamconductor as sc
 
 from .app import run
+from .certificate import NoCertificate, certificate
 from .slow import MAX_READERS
 
 
@@ -36,6 +37,9 @@ def main() -> None:
     parser.add_argument(
         "--ping-interval", type=float, default=10.0, metavar="SECONDS", help="heartbeat (default: 10)"
     )
+    parser.add_argument(
+        "--tls", action="store_true", help="https and wss, with a certificate made now by openssl"
+    )
     arguments = parser.parse_args()
     if not 0 <= arguments.slow <= MAX_READERS:
         parser.error(f"--slow {arguments.slow}: 0 to {MAX_READERS} readers")
@@ -46,9 +50,19 @@ def main() -> None:
             parser.error(f"--file {path}: a directory; name a file")
     with contextlib.suppress(KeyboardInterrupt):
         try:
-            asyncio.run(
-                run(arguments.host, arguments.port, arguments.file, arguments.slow, arguments.ping_interval)
-            )
+            with certificate(arguments.host) if arguments.tls else contextlib.nullcontext() as files:
+                asyncio.run(
+                    run(
+                        arguments.host,
+                        arguments.port,
+                        arguments.file,
+                        arguments.slow,
+                        arguments.ping_interval,
+                        files,
+                    )
+                )
+        except NoCertificate as error:
+            parser.exit(1, f"{error}\n")
         except sc.BindError as error:
             parser.exit(1, f"{error.strerror}: {error.filename}; choose another port (make serve PORT=…)\n")
 

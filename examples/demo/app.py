@@ -47,7 +47,14 @@ class Command(BaseModel):
 class Demo:
     """The server and what it streams."""
 
-    def __init__(self, host: str, port: int, files: Sequence[Path], ping_interval: float) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        files: Sequence[Path],
+        ping_interval: float,
+        tls: tuple[Path, Path] | None = None,
+    ) -> None:
         self.config = sc.Config(
             host=host,
             port=port,
@@ -59,6 +66,8 @@ class Demo:
             max_message_size="16KiB",
             close_timeout=1,
             shutdown_grace=5,
+            tls_certificate=tls and tls[0],
+            tls_key=tls and tls[1],
         )
         self.server = sc.Server(self.config)
         # A reader that falls behind gets the newest reading instead of old ones, from eight seconds on.
@@ -108,7 +117,8 @@ class Demo:
     async def stall(self, readers: int) -> None:
         """Has that many readers connect and never read."""
         if self._slow is None:
-            self._slow = SlowReaders(reachable(self.config.host), self.server.port, "/stream")
+            scheme = "ws" if self.config.tls_certificate is None else "wss"
+            self._slow = SlowReaders(scheme, reachable(self.config.host), self.server.port, "/stream")
         await self._slow.want(readers)
 
     async def run(self, slow: int) -> None:
@@ -188,11 +198,19 @@ async def every(period: float) -> AsyncIterator[None]:
         await asyncio.sleep(due - time.monotonic())
 
 
-async def run(host: str, port: int, files: Sequence[Path], slow: int, ping_interval: float) -> None:
-    """Serves until it is cancelled."""
-    demo = Demo(host, port, files, ping_interval)
+async def run(
+    host: str,
+    port: int,
+    files: Sequence[Path],
+    slow: int,
+    ping_interval: float,
+    tls: tuple[Path, Path] | None = None,
+) -> None:
+    """Serves until it is cancelled; `tls`: the files of a certificate and its key."""
+    demo = Demo(host, port, files, ping_interval, tls)
     async with demo.server:
         name = reachable(host)
         shown = f"[{name}]" if ":" in name else name
-        print(f"http://{shown}:{demo.server.port}/", flush=True)
+        scheme = "http" if tls is None else "https"
+        print(f"{scheme}://{shown}:{demo.server.port}/", flush=True)
         await demo.run(slow)

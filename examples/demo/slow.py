@@ -14,6 +14,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -26,8 +27,8 @@ LOOKING = 0.5  # seconds between two looks whether the server has cut a connecti
 class SlowReaders:
     """The process, as the server sees it."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
-        self._address = (host, str(port), path)
+    def __init__(self, scheme: str, host: str, port: int, path: str) -> None:
+        self._address = (scheme, host, str(port), path)
         self._changing = asyncio.Lock()  # two pages may turn the switch at once
         self._process: asyncio.subprocess.Process | None = None
         self._following: asyncio.Task[None] | None = None
@@ -80,8 +81,13 @@ class SlowReaders:
 class Stalling:
     """The inside of the process: a task per connection."""
 
-    def __init__(self, host: str, port: int, path: str) -> None:
+    def __init__(self, scheme: str, host: str, port: int, path: str) -> None:
         self._host, self._port, self._path = host, port, path
+        self._tls: ssl.SSLContext | None = None
+        if scheme == "wss":
+            # The demo's certificate was made by itself a moment ago; there is nobody to ask.
+            self._tls = ssl.create_default_context()
+            self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
         self._readers: list[asyncio.Task[None]] = []
         self.stalled = 0
         self.cut = 0
@@ -100,18 +106,8 @@ class Stalling:
             await asyncio.sleep(random.uniform(0.5, 1.5))
 
     async def _connect_once(self) -> None:
-        loop = asyncio.get_running_loop()
-        family, kind, protocol, _, address = (
-            await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        )[0]
-        with socket.socket(family, kind, protocol) as connection:
-            connection.setblocking(False)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            async with asyncio.timeout(PATIENCE):
-                await loop.sock_connect(connection, address)
-                await loop.sock_sendall(connection, self._upgrade())
-                if not (await loop.sock_recv(connection, 512)).startswith(b"HTTP/1.1 101"):
-                    return
+        # On a thread: where TLS is spoken, shaking hands is no matter of one send and one read.
+        with await asyncio.to_thread(self._connection) as connection:
             self.stalled += 1
             try:
                 # Nothing is read from here on. A reset shows in SO_ERROR all the same.
@@ -120,6 +116,25 @@ class Stalling:
                 self.cut += 1
             finally:
                 self.stalled -= 1
+
+    def _connection(self) -> socket.socket:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            self._host, self._port, type=socket.SOCK_STREAM
+        )[0]
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(PATIENCE)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            connection.connect(address)
+            if self._tls is not None:
+                connection = self._tls.wrap_socket(connection, server_hostname=self._host)
+            connection.sendall(self._upgrade())
+            if not connection.recv(512).startswith(b"HTTP/1.1 101"):
+                raise ConnectionRefusedError("no 101")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def _upgrade(self) -> bytes:
         key = base64.b64encode(os.urandom(16)).decode()
@@ -134,9 +149,9 @@ class Stalling:
         return ("\r\n".join(head) + "\r\n\r\n").encode()
 
 
-async def main(host: str, port: int, path: str) -> None:
+async def main(scheme: str, host: str, port: int, path: str) -> None:
     """Obeys standard input until it ends."""
-    stalling = Stalling(host, port, path)
+    stalling = Stalling(scheme, host, port, path)
     loop = asyncio.get_running_loop()
     reporting = asyncio.create_task(report(stalling))
     while line := await loop.run_in_executor(None, sys.stdin.readline):
@@ -155,4 +170,4 @@ async def report(stalling: Stalling) -> None:
 if __name__ == "__main__":
     # Ctrl-C in a terminal reaches the whole group; the demo ends this process by closing its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
+    asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]))

@@ -94,6 +94,14 @@ class Request:
     def remote_address(self) -> tuple[str, int] | None:
         """The peer's host and port; None on a Unix socket."""
     @property
+    def secure(self) -> bool:
+        """Whether it came over TLS."""
+    @property
+    def client_certificate(self) -> str | None:
+        """The subject of the client's TLS certificate, verified, as RFC 4514 writes it (``CN=alice,O=Example``); None
+        when it showed none. `Config.tls_client_authorities` has clients asked for one.
+        """
+    @property
     def route(self) -> int:
         """The route's number, in the order of registration."""
     @property
@@ -221,6 +229,8 @@ class Server:
         self, limits: dict[str, Any], origin_names: list[str] | str | None, stall_limit: float | None
     ) -> None:
         """Other limits from now on."""
+    def reload_certificates(self) -> None:
+        """Reads the files of certificates anew; ConfigError: what was in force stays."""
     def define_channel(self, pattern: str, overflow_name: str | None, high_water: int | None) -> None:
         """The policy of a pattern."""
     def depart(self, seconds: float) -> None:

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, fi
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from . import machine
+from .certificates import paths
 from .config_keywords import ConfigKeywords, EvictionName, OverflowName
 from .config_problems import problems_of
 from .config_promises import broken_promises, worst_cases
@@ -44,6 +45,7 @@ Port = Annotated[int, BeforeValidator(_count), Field(ge=0, le=65_535)]
 Size = Annotated[int, BeforeValidator(size), Field(ge=1, le=2**48)]
 Seconds = Annotated[float, BeforeValidator(duration), Field(gt=0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(paths)]
 
 
 def _setting(default: Any, bounds: str, *, unit: str, reached: str, **more: Any) -> Any:
@@ -95,6 +97,17 @@ class Config(BaseSettings):
         unit="path", none="host and port are used", reached="BindError at start if it cannot be bound")
     backlog: Count = _setting(4096, "Connections that the kernel holds until we accept them",
         unit="connections", reached="the kernel ignores further SYNs, and clients try again")
+    tls_certificate: Paths | None = _setting(None,
+        "Certificates to speak TLS with, one PEM file each: chosen by the host a client names, else the first",
+        unit="paths", none="no TLS; the admin address never has it",
+        reached="ConfigError at start if one is unreadable; once running the old one stays, and it is logged")
+    tls_key: Paths | None = _setting(None, "The private keys of tls_certificate, in its order, PEM files",
+        unit="paths", none="no TLS", reached="as with tls_certificate, and where a key is not the certificate's")
+    tls_client_authorities: Path | None = _setting(None,
+        "Authorities whose client certificates are taken, a PEM file; see Request.client_certificate",
+        unit="path", none="no client is asked for one", reached="an alert for a certificate of anybody else")
+    tls_require_client_certificate: bool = _setting(False, "Whether clients must show a certificate",
+        unit="true or false", reached="an alert for who shows none")
     admin_host: str = _setting("127.0.0.1", "The address of the admin endpoints",
         unit="IP address or host name", reached="BindError at start if it cannot be bound", min_length=1)
     admin_port: Port | None = _setting(None, "The port of the admin endpoints (metrics, status, publish)",
@@ -350,6 +363,7 @@ class Config(BaseSettings):
 
 # Where it listens, and what the native half reads once or not at all.
 _ADDRESSES = frozenset({"host", "port", "unix_socket", "admin_host", "admin_port", "admin_token"})
+_TLS = frozenset(name for name in Config.model_fields if name.startswith("tls_"))
 _OTHERS = frozenset({"origins", "subprotocols", "bearer_cookie", "heartbeat_message", "encoder"})
-_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _OTHERS
+_LIMITS = frozenset(Config.model_fields) - _ADDRESSES - _TLS - _OTHERS
 Config.reconfigurable = (_LIMITS | {"origins"}) - {"threads", "backlog"}

@@ -11,12 +11,14 @@ from typing import Literal, TypedDict
 
 from .encoder import Encoder
 
-__all__ = ["ConfigKeywords", "DurationLike", "EvictionName", "OverflowName", "SizeLike"]
+__all__ = ["ConfigKeywords", "DurationLike", "EvictionName", "OverflowName", "PathsLike", "SizeLike"]
 
 SizeLike = int | str
 """Bytes, or text such as ``"64KiB"``."""
 DurationLike = float | str | timedelta
 """Seconds, or text such as ``"250ms"``."""
+PathsLike = str | PathLike[str] | Sequence[str | PathLike[str]]
+"""A path or several; in text they are separated by commas."""
 OverflowName = Literal["disconnect", "drop_oldest", "drop_newest", "conflate"]
 EvictionName = Literal["reject", "idle", "oldest", "slowest", "priority"]
 
@@ -28,6 +30,10 @@ class ConfigKeywords(TypedDict, total=False):
     port: int
     unix_socket: str | PathLike[str] | None
     backlog: int
+    tls_certificate: PathsLike | None
+    tls_key: PathsLike | None
+    tls_client_authorities: str | PathLike[str] | None
+    tls_require_client_certificate: bool
     admin_host: str
     admin_port: int | None
     admin_token: str | None

@@ -24,7 +24,27 @@ MAILBOX = 8 << 20
 
 def broken_promises(config: Config) -> list[str]:
     """One line for each broken promise: field, value, limit, fix."""
-    return [*_timing(config), *_marks(config), *_places(config)]
+    return [*_tls(config), *_timing(config), *_marks(config), *_places(config)]
+
+
+def _tls(config: Config) -> Iterator[str]:
+    certificates, keys = config.tls_certificate, config.tls_key
+    if (certificates is None) != (keys is None):
+        missing, given = ("tls_key", "tls_certificate") if keys is None else ("tls_certificate", "tls_key")
+        yield f"{missing} = None, and {given} is set: TLS needs both; set {missing}, or leave out {given}"
+    elif certificates is not None and keys is not None and len(certificates) != len(keys):
+        yield (
+            f"tls_key names {len(keys)} files and tls_certificate {len(certificates)}: "
+            "each certificate has its key, in the same order; name as many"
+        )
+    if certificates is None and (config.tls_client_authorities or config.tls_require_client_certificate):
+        name = "tls_client_authorities" if config.tls_client_authorities else "tls_require_client_certificate"
+        yield f"{name} is set, and tls_certificate is None: there is no TLS; set tls_certificate and tls_key"
+    elif config.tls_require_client_certificate and config.tls_client_authorities is None:
+        yield (
+            "tls_require_client_certificate is set, and tls_client_authorities is None: "
+            "no certificate could be verified; set tls_client_authorities"
+        )
 
 
 def _timing(config: Config) -> Iterator[str]:

@@ -15,6 +15,7 @@ from .policy import PoolSnapshot
 
 if TYPE_CHECKING:
     from . import _core
+    from .certificates import Certificates
     from .config_keywords import ConfigKeywords
     from .feed import Feed
     from .health import HealthChecks
@@ -29,6 +30,7 @@ class Operation(Directory):
     """What an operator sees and changes."""
 
     _checks: HealthChecks
+    _certificates: Certificates
     _beat_handle: asyncio.TimerHandle | None = None
 
     @property
@@ -68,6 +70,24 @@ class Operation(Directory):
         self.config = self._arrivals.config = config
         self._handlers.timeout = config.handler_timeout
         self._checks.interval, self._checks.timeout = config.health_interval, config.health_timeout
+
+    def reload_certificates(self) -> None:
+        """Reads the files of `Config.tls_certificate`, `tls_key` and `tls_client_authorities` anew. Handshakes from now
+        on use what is in them; open connections stay as they are. Without TLS there is nothing to read.
+
+        Changed files are found within a second without this call, and so they are after SIGHUP on the command line.
+
+        Raises:
+            ConfigError: a file cannot be used; what was in force stays, and `tls_reload_failures_total` counts it.
+        """
+        self._running("reload_certificates")
+        self._certificates.reload()
+
+    def _reread_certificates(self) -> None:
+        # Read once: the loop's thread may be stopping it meanwhile.
+        native = self._native
+        if native is not None:
+            native.reload_certificates()
 
     def _reconfigure_over_http(self, fields: str, answer: _core.Answer) -> None:
         """What the admin address was asked to change, as JSON text of an object."""

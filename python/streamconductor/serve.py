@@ -33,7 +33,7 @@ _INSTEAD = {
     "select_subprotocol": "subprotocols, or Accept(subprotocol=…) in Server.on_connect",
     "server_header": "Accept(headers=…) in Server.on_connect",
     "sock": "host and port, or unix_socket",
-    "ssl": "a proxy before it that ends TLS",
+    "ssl": "tls_certificate and tls_key",
     "start_serving": "Server.start, which you call when you want it to listen",
     "unix": "unix_socket",
 }

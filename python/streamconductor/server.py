@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 
 from . import _core
 from .arrivals import Arrivals
+from .certificates import Certificates, tls_setting
 from .config import Config
 from .dispatch import Dispatcher
 from .exit import stop_at_exit
@@ -74,6 +75,7 @@ class Server(Operation):
             raise RuntimeError(f"the server is {self._state} already")
         self._adopt_loop()
         self._checks = self._health()
+        self._certificates = Certificates(self.config, self._reread_certificates)
         before, self._state = self._state, "starting"
         try:
             settings = await self._settings()
@@ -133,10 +135,12 @@ class Server(Operation):
         async with asyncio.TaskGroup() as group:
             self._handlers.start(group, self.config.handler_timeout)
             self._checks.start(group)
+            self._certificates.start(group)
             self._start_feeds()
             ready.set_result(None)
             await asyncio.wait([self._over])
             self._checks.stop()
+            self._certificates.stop()
             self._stop_feeds()
             self._handlers.cancel_all()
             # Inside the group, so that `on_close` can still run in it.
@@ -234,6 +238,7 @@ class Server(Operation):
             "addresses": [] if config.unix_socket else await _resolve(config.host, config.port),
             "unix_socket": config.unix_socket,
             "backlog": config.backlog,
+            "tls": tls_setting(config),
             "threads": config.threads,
             "limits": config.limits(),
             "origins": origins_setting(config),

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 import streamconductor as sc
 from tests.protocol.conftest import Serve
 from tests.support.servers import LoopFactory, Site
+from tests.support.transport import authority
 
 NODE = Path(__file__).parents[1] / "node"
 TEXTS = ["", "x", "grüße €𝄞", "x" * 125, "x" * 126, "x" * 65_536]
@@ -50,14 +51,18 @@ def speaking(server: sc.Server) -> None:
         await connection.send("pinged")
 
 
-@pytest.fixture
-def site(serve: Serve) -> Site:
-    return serve(speaking, ping_interval=0.2, ping_timeout=0.2)
+@pytest.fixture(params=["tcp", "tls"])
+def site(serve: Serve, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Site:
+    fields = authority().server_fields() if request.param == "tls" else {}
+    # Clients verify by the authorities of the system unless told otherwise; this tells most of them at once.
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority().file))
+    monkeypatch.setenv("NODE_EXTRA_CA_CERTS", str(authority().file))
+    return serve(speaking, ping_interval=0.2, ping_timeout=0.2, **fields)
 
 
 @pytest.fixture
 def url(site: Site) -> str:
-    return f"ws://127.0.0.1:{site.call(lambda: site.server.port)}"
+    return f"{'ws' if site.tls is None else 'wss'}://127.0.0.1:{site.call(lambda: site.server.port)}"
 
 
 @pytest.fixture
@@ -172,7 +177,9 @@ def test_websockets_sync(site: Site, url: str) -> None:
 
 def test_aiohttp(site: Site, url: str, running: Running) -> None:
     async def talk() -> None:
-        async with aiohttp.ClientSession() as session:
+        # It has made up its mind about the system's authorities when it is imported.
+        connector = aiohttp.TCPConnector(ssl=site.tls or True)
+        async with aiohttp.ClientSession(connector=connector) as session:
             async with session.ws_connect(
                 url + "/chat", protocols=["chat"], heartbeat=0.2, compress=15, max_msg_size=0
             ) as client:
@@ -194,7 +201,7 @@ def test_aiohttp(site: Site, url: str, running: Running) -> None:
                 message = await client.receive()
                 assert message.type is aiohttp.WSMsgType.CLOSE
                 assert (message.data, message.extra) == (4321, "from streamconductor")
-            async with session.get(url.replace("ws:", "http:") + "/readyz") as response:
+            async with session.get(url.replace("ws", "http", 1) + "/readyz") as response:
                 assert response.status == 200
                 assert (await response.json())["ready"] is True
 

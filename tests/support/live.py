@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 import streamconductor as sc
 from tests.support import frames, raw
+from tests.support.transport import tls_of
 
 SETTINGS: dict[str, Any] = {
     "port": 0,
@@ -49,9 +50,12 @@ async def until_async(condition: Callable[[], Awaitable[object]], seconds: float
 
 
 def client(server: sc.Server, path: str = "/", **options: Any) -> connect:
-    """A client of good behaviour: ``async with client(server, "/room") as peer``."""
+    """A client of good behaviour, ``async with client(server, "/room") as peer``; over TLS where the server has it."""
     options = {"compression": None, "proxy": None, "ping_interval": None, "max_size": None} | options
-    return connect(f"ws://127.0.0.1:{server.port}{path}", **options)
+    if (tls := tls_of(server)) is not None:
+        options = {"ssl": tls} | options
+    scheme = "ws" if tls is None else "wss"
+    return connect(f"{scheme}://127.0.0.1:{server.port}{path}", **options)
 
 
 async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str]:
@@ -66,7 +70,7 @@ async def ending(peer: ClientConnection, seconds: float = 5.0) -> tuple[int, str
 
 def peer_of(server: sc.Server, path: str = "/", *, receive_buffer: int | None = None) -> raw.Peer:
     """A raw peer that has shaken hands and does nothing by itself; it blocks, so keep to a thread what may last."""
-    peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer)
+    peer = raw.Peer(("127.0.0.1", server.port), receive_buffer=receive_buffer, tls=tls_of(server))
     _raw_peers.append(peer)
     peer.upgrade(path)
     return peer

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable
@@ -75,6 +76,7 @@ class Peer:
         *,
         patience: float = PATIENCE,
         receive_buffer: int | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         family = (
             socket.AF_UNIX
@@ -93,6 +95,8 @@ class Peer:
             self.socket.connect(str(address) if isinstance(address, Path) else address)
             if family != socket.AF_UNIX:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         except OSError:
             self.socket.close()
             raise
@@ -109,7 +113,8 @@ class Peer:
         try:
             while sent < len(data):
                 sent += self.socket.send(view[sent : sent + 65_536])
-        except (ConnectionError, TimeoutError):
+        except OSError:
+            # Reset, out of patience, or TLS that has found its transport gone.
             pass
         return sent
 

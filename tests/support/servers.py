@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
+import ssl
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import streamconductor as sc
 from tests.support.raw import PATIENCE, Peer
+from tests.support.transport import tls_of
 
 T = TypeVar("T")
 
@@ -78,8 +80,8 @@ class Records(logging.Handler):
 class Canary:
     """A connection of good behaviour that echoes all the time, from a thread of its own."""
 
-    def __init__(self, address: tuple[str, int] | Path) -> None:
-        self.peer = Peer(address)
+    def __init__(self, address: tuple[str, int] | Path, tls: ssl.SSLContext | None = None) -> None:
+        self.peer = Peer(address, tls=tls)
         self.peer.upgrade("/canary")
         self.echoes = 0
         self.slowest = 0.0
@@ -131,6 +133,8 @@ class Site:
         **settings: Any,
     ) -> None:
         self.server = sc.Server(sc.Config(**(SETTINGS | settings)))
+        # Its peers speak TLS where it does.
+        self.tls = tls_of(self.server)
         self.endings: queue.Queue[sc.Closed] = queue.Queue()
         self.records: list[logging.LogRecord] = []
         self.expected_errors = 0
@@ -178,7 +182,7 @@ class Site:
             self._thread.join()
             raise
         logging.getLogger("streamconductor").addHandler(self._log_handler)
-        self.canary = Canary(self.address)
+        self.canary = Canary(self.address, self.tls)
 
     def _main(self) -> None:
         try:
@@ -244,7 +248,7 @@ class Site:
 
     def connect(self, **options: Any) -> Peer:
         """A raw peer, closed when the site stops."""
-        peer = Peer(self.address, **options)
+        peer = Peer(self.address, **({"tls": self.tls} | options))
         self.peers.append(peer)
         return peer
 

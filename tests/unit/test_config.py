@@ -42,6 +42,8 @@ def problems(**fields: Any) -> tuple[str, ...]:
 def test_the_defaults_are_those_of_the_design() -> None:
     expected = {
         "host": "127.0.0.1", "port": 8000, "unix_socket": None, "backlog": 4096,
+        "tls_certificate": None, "tls_key": None, "tls_client_authorities": None,
+        "tls_require_client_certificate": False,
         "admin_host": "127.0.0.1", "admin_port": None, "admin_token": None, "threads": 4,
         "max_connections": 10_000, "max_connections_per_address": None, "max_pending": 1024,
         "eviction": "reject", "policy_timeout": 0.5, "policy_fallback": "reject", "retry_after": 5.0,

@@ -77,7 +77,8 @@ def addresses(server: Server) -> list[str]:
     """The addresses that clients connect to."""
     if server.config.unix_socket is not None:
         return [f"unix:{server.config.unix_socket}"]
-    return [f"ws://{_bracketed(host)}:{port}" for host, port in server._running("addresses").addresses]
+    scheme = "ws" if server.config.tls_certificate is None else "wss"
+    return [f"{scheme}://{_bracketed(host)}:{port}" for host, port in server._running("addresses").addresses]
 
 
 def _bracketed(host: str) -> str:

@@ -18,7 +18,10 @@ logger = logging.getLogger("streamconductor.cli")
 
 
 def reread(server: Server, settings: Settings) -> None:
-    """Reconfigures the server with what differs, and logs it; with a problem all stays as it is."""
+    """Reconfigures the server with what differs, and logs it; with a problem all stays as it is. Certificates are read
+    anew either way.
+    """
+    _reread_certificates(server)
     try:
         config = settings.read()
         changed = [
@@ -40,3 +43,14 @@ def reread(server: Server, settings: Settings) -> None:
             logger.warning("%s cannot change while the server runs; restart it", name)
     if not changed:
         logger.info("the configuration has not changed")
+
+
+def _reread_certificates(server: Server) -> None:
+    if server.config.tls_certificate is None:
+        return
+    try:
+        server.reload_certificates()
+    except StreamConductorError as error:
+        logger.error("the certificates stay as they are: %s", error)
+    else:
+        logger.info("the certificates have been read anew")

@@ -17,7 +17,7 @@ __all__ = ["setting_parameters"]
 # What cannot be written on a command line.
 _CALLABLES = frozenset({"encoder"})
 
-_METAVARS = {"bytes": "SIZE", "seconds": "DURATION", "port number": "PORT", "path": "PATH"}
+_METAVARS = {"bytes": "SIZE", "seconds": "DURATION", "port number": "PORT", "path": "PATH", "paths": "PATH,…"}
 
 
 def setting_parameters() -> list[inspect.Parameter]:

@@ -105,6 +105,7 @@ pub const TABLE: &[Row] = &[
     ),
     inbound(State::Pending, Event::HeadExpected, State::Head, "accepted; holds a pending place"),
     inbound(State::Tls, Event::HeadExpected, State::Head, "TLS established"),
+    inbound(State::Tls, Event::Refused, State::Lingering, "no TLS came of it; alert sent, writing shut"),
     inbound(
         State::Head,
         Event::UpgradeRequested,

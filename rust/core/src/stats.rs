@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::close::Ending;
 use crate::lifecycle::State;
+use crate::shard::securing::TlsVersion;
 
 /// How an opening handshake ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +30,13 @@ pub enum Outcome {
     TimedOut,
     /// The peer went away, or its place was reclaimed.
     Aborted,
+    /// No TLS came of it: another protocol, an old version, an alert.
+    Tls,
 }
 
 impl Outcome {
     /// The names of all outcomes, in order.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "accepted",
         "plain",
         "malformed",
@@ -44,6 +47,7 @@ impl Outcome {
         "address",
         "timed_out",
         "aborted",
+        "tls",
     ];
 }
 
@@ -54,6 +58,10 @@ pub struct Stats {
     pub accepted: u64,
     /// Handshakes by [`Outcome`].
     pub handshakes: [u64; Outcome::NAMES.len()],
+    /// TLS handshakes that were completed, by [`TlsVersion`].
+    pub secured: [u64; TlsVersion::NAMES.len()],
+    /// Of those, the ones that took up an earlier connection.
+    pub resumed: u64,
     /// Connections by finer state, in the order of [`State`].
     pub states: [u64; State::COUNT],
     /// Endings by name, in the order of [`Ending::NAMES`].
@@ -164,6 +172,8 @@ impl Stats {
             }
         };
         add(&mut self.handshakes, &other.handshakes);
+        add(&mut self.secured, &other.secured);
+        self.resumed += other.resumed;
         add(&mut self.states, &other.states);
         add(&mut self.endings, &other.endings);
         for (code, count) in &other.codes {

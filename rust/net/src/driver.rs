@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
 use crate::mailbox::{Class, Drained};
 use crate::sockets::{Read, Sockets};
+use crate::tls::Tls;
 use crate::upward::Upward;
 
 /// How long a turn may write before it looks at everything else again.
@@ -49,6 +50,8 @@ pub struct Surroundings {
     pub ledger: Ledger,
     pub wanted: Arc<PlaceWanted>,
     pub clock: Clock,
+    /// `None`: the sockets' bytes are plain.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Runs a shard on the current thread until it has been told to stop and is empty.
@@ -171,9 +174,15 @@ impl Driver {
         let mut accepted = std::mem::take(&mut self.accepted);
         for Accepted { raw, peer, place } in accepted.drain(..) {
             // Registering fails only when the kernel is out of memory; the socket is closed then.
-            if let Ok(stream) = raw.register() {
+            let Ok(stream) = raw.register() else { continue };
+            let Some(tls) = &self.surroundings.tls else {
                 let id = self.shard.accepted(peer, place, now);
-                self.shard.wire.insert(id.index(), stream);
+                self.shard.wire.insert(id.index(), stream, None);
+                continue;
+            };
+            if let Some(encryption) = tls.begin(&self.surroundings.ledger) {
+                let id = self.shard.accepted_for_tls(peer, place, now);
+                self.shard.wire.insert(id.index(), stream, Some(encryption));
             }
         }
         self.accepted = accepted;
@@ -287,20 +296,37 @@ impl Driver {
     }
 
     fn read(&mut self, index: u32, most: usize, now: Timestamp) {
-        let Some(scratch) = self.scratch.get_mut(..most) else { return };
-        match self.shard.wire.read(index, scratch) {
-            Read::Nothing => {}
-            Read::Ended => self.shard.ended(index, now),
-            Read::Bytes(count) => {
-                if let Some(bytes) = self.scratch.get_mut(..count) {
-                    self.shard.bytes(index, bytes, now);
-                }
-                if count == most {
-                    self.shard.wire.look_again(index);
-                } else {
-                    self.shard.wire.watch(index);
-                }
+        let is_more = match self.shard.wire.read(index, &mut self.scratch, most) {
+            Read::Nothing => return,
+            Read::Ended => return self.shard.ended(index, now),
+            Read::Bytes(count, more) => {
+                self.hand_over(index, count, now);
+                more
             }
+            Read::Heard(more) => {
+                self.shard.heard(index, now);
+                more
+            }
+            Read::Secured(secured, count, more) => {
+                self.shard.secured(index, secured);
+                self.hand_over(index, count, now);
+                more
+            }
+            Read::Unsecured => {
+                self.shard.unsecured(index, now);
+                true
+            }
+        };
+        if is_more {
+            self.shard.wire.look_again(index);
+        } else {
+            self.shard.wire.watch(index);
+        }
+    }
+
+    fn hand_over(&mut self, index: u32, count: usize, now: Timestamp) {
+        if let Some(bytes) = self.scratch.get_mut(..count).filter(|bytes| !bytes.is_empty()) {
+            self.shard.bytes(index, bytes, now);
         }
     }
 

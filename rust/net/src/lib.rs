@@ -39,4 +39,6 @@ mod sockets;
 #[cfg(not(loom))]
 pub mod status;
 #[cfg(not(loom))]
+pub mod tls;
+#[cfg(not(loom))]
 pub mod upward;

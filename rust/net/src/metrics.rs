@@ -11,6 +11,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::{Registry, Unit};
 use streamconductor_core::close::{CloseCode, Ending};
+use streamconductor_core::shard::securing::TlsVersion;
 use streamconductor_core::stats::Outcome;
 
 use crate::readiness::Readiness;
@@ -49,6 +50,7 @@ impl Collector for Snapshot {
         let mut families = Families::new(encoder);
         self.encode_server(&mut families)?;
         self.encode_connections(&mut families)?;
+        self.encode_tls(&mut families)?;
         self.encode_traffic(&mut families)?;
         self.encode_memory(&mut families)?;
         self.encode_loops(&mut families)
@@ -109,6 +111,20 @@ impl Snapshot {
         )?;
         let known = "Connections that the application has not finished with";
         families.gauge("known_connections", known, None, &self.known)
+    }
+
+    fn encode_tls(&self, families: &mut Families) -> std::fmt::Result {
+        let Some(report) = &self.tls else { return Ok(()) };
+        let established = TlsVersion::NAMES.into_iter().zip(self.stats.secured);
+        families.counters("tls_handshakes", "TLS handshakes completed", None, "version", established)?;
+        let resumed = "TLS handshakes that took up an earlier connection";
+        families.counter("tls_resumed_handshakes", resumed, None, &self.stats.resumed)?;
+        let reloads = "Times that the files of certificates were read anew and taken";
+        families.counter("tls_reloads", reloads, None, &report.reloads)?;
+        let failures = "Times that they were read anew, and what was in force stayed";
+        families.counter("tls_reload_failures", failures, None, &report.reload_failures)?;
+        let not_after = "When the first certificate runs out, since 1970";
+        families.gauge("tls_certificate_not_after", not_after, Some(&Unit::Seconds), &report.not_after)
     }
 
     fn encode_traffic(&self, families: &mut Families) -> std::fmt::Result {

@@ -27,6 +27,7 @@ use crate::driver::{self, Surroundings};
 use crate::inbox::Inbox;
 use crate::listener::{Address, Listener};
 use crate::mailbox::{Class, Full};
+use crate::tls::Tls;
 use crate::upward::Upward;
 
 /// What a server is started with.
@@ -41,6 +42,8 @@ pub struct Settings {
     pub tick: Duration,
     /// All limits.
     pub limits: Limits,
+    /// What every address speaks; `None`: plain.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Why a server did not start.
@@ -79,6 +82,7 @@ pub struct Server {
     registry: Mutex<Registry>,
     addresses: Vec<SocketAddr>,
     starved: Arc<AtomicU64>,
+    tls: Option<Arc<Tls>>,
     stop_accepting: Arc<Notify>,
     running: Arc<Running>,
     /// The process whose threads these are.
@@ -120,6 +124,7 @@ impl Server {
             registry: Mutex::new(registry),
             addresses,
             starved: Arc::default(),
+            tls: settings.tls,
             stop_accepting: Arc::default(),
             running: Arc::default(),
             process: std::process::id(),
@@ -137,6 +142,7 @@ impl Server {
                 ledger: server.foundations.ledger.clone(),
                 wanted: Arc::clone(&wanted),
                 clock: server.foundations.clock,
+                tls: server.tls.clone(),
             };
             let (shared, limits, tick) = (shared.clone(), Arc::clone(&limits), settings.tick);
             let make = move |sockets| Shard::new(number, shared, publisher, limits, tick, sockets);
@@ -232,6 +238,11 @@ impl Server {
     /// How often the kernel had no descriptor for an accept.
     pub fn starved(&self) -> u64 {
         self.starved.load(Ordering::Relaxed)
+    }
+
+    /// Its TLS; `None`: it is plain.
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// The channels. Locked for a look-up; never by a shard.

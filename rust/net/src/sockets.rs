@@ -4,6 +4,8 @@
 //! There is no task per connection: each socket has a waker that puts its place into one list, which the
 //! shard's driver works off once a turn.
 
+mod encrypted;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,11 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use streamconductor_core::shard::securing::Secured;
 use streamconductor_core::wire::{Wire, Wrote};
 use tokio::io::ReadBuf;
 
 use crate::inbox::Alarm;
 use crate::listener::Stream;
+use crate::tls::{Encryption, Scratch};
 
 /// Places whose socket may be read or written, from the wakers to the driver.
 #[derive(Default)]
@@ -67,16 +71,26 @@ impl Wake for Place {
 
 struct Socket {
     stream: Stream,
+    /// `None`: its bytes are plain.
+    encryption: Option<Box<Encryption>>,
     place: Arc<Place>,
     waker: Waker,
     is_reading: bool,
     awaits_write: bool,
+    /// Writing ends as soon as what is encrypted has gone out.
+    is_ending: bool,
 }
 
 /// What reading brought.
 pub enum Read {
-    /// That many bytes.
-    Bytes(usize),
+    /// That many bytes, and whether there may be more at once.
+    Bytes(usize, bool),
+    /// Bytes that are worth nothing yet, such as half a TLS record; otherwise as `Bytes`.
+    Heard(bool),
+    /// TLS is established; otherwise as `Bytes`.
+    Secured(Secured, usize, bool),
+    /// No TLS will come of it.
+    Unsecured,
     /// Nothing now; the place comes back into the list when there is something.
     Nothing,
     /// The peer ended, or the socket failed.
@@ -85,28 +99,39 @@ pub enum Read {
 
 /// The sockets of one shard by place.
 pub struct Sockets {
-    sockets: Vec<Option<Box<Socket>>>,
+    table: Vec<Option<Box<Socket>>>,
     ready: Arc<ReadyList>,
+    /// Made for the first socket that is encrypted.
+    scratch: Option<Box<Scratch>>,
 }
 
 impl Sockets {
     /// No sockets; `alarm` wakes the driver.
     pub fn new(alarm: Alarm) -> Self {
-        Self { sockets: Vec::new(), ready: Arc::new(ReadyList { places: Mutex::default(), alarm }) }
+        let ready = Arc::new(ReadyList { places: Mutex::default(), alarm });
+        Self { table: Vec::new(), ready, scratch: None }
     }
 
     /// Takes a socket in. It is looked at in this very turn: most clients have sent already.
-    pub fn insert(&mut self, index: u32, stream: Stream) {
+    pub fn insert(&mut self, index: u32, stream: Stream, encryption: Option<Box<Encryption>>) {
         let position = index as usize;
-        if position >= self.sockets.len() {
-            self.sockets.resize_with(position + 1, || None);
+        if position >= self.table.len() {
+            self.table.resize_with(position + 1, || None);
         }
         let place = Place { index, list: Arc::clone(&self.ready), is_listed: AtomicBool::new(false) };
         let place = Arc::new(place);
         place.list();
         let waker = Waker::from(Arc::clone(&place));
-        let socket = Socket { stream, place, waker, is_reading: true, awaits_write: false };
-        if let Some(free) = self.sockets.get_mut(position) {
+        let socket = Socket {
+            stream,
+            encryption,
+            place,
+            waker,
+            is_reading: true,
+            awaits_write: false,
+            is_ending: false,
+        };
+        if let Some(free) = self.table.get_mut(position) {
             *free = Some(Box::new(socket));
         }
     }
@@ -130,19 +155,26 @@ impl Sockets {
         }
     }
 
-    /// Reads once. After a short read Tokio knows that the socket is empty, so asking again costs no call.
-    pub fn read(&mut self, index: u32, scratch: &mut [u8]) -> Read {
-        let Some(socket) = self.get(index) else { return Read::Nothing };
+    /// Reads once, at most `most` bytes. After a short read Tokio knows that the socket is empty, so asking again costs
+    /// no call.
+    pub fn read(&mut self, index: u32, into: &mut [u8], most: usize) -> Read {
+        let Some(socket) = at(&mut self.table, index) else {
+            return Read::Nothing;
+        };
         if !socket.is_reading {
             return Read::Nothing;
         }
+        if socket.encryption.is_some() {
+            return socket.read_tls(self.scratch.get_or_insert_default(), into, most);
+        }
         let mut context = Context::from_waker(&socket.waker);
-        let mut buffer = ReadBuf::new(scratch);
+        let most = most.min(into.len());
+        let mut buffer = ReadBuf::new(into.get_mut(..most).unwrap_or_default());
         match socket.stream.poll_read(&mut context, &mut buffer) {
             Poll::Pending => Read::Nothing,
             Poll::Ready(Err(_)) => Read::Ended,
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => Read::Ended,
-            Poll::Ready(Ok(())) => Read::Bytes(buffer.filled().len()),
+            Poll::Ready(Ok(())) => Read::Bytes(buffer.filled().len(), buffer.remaining() == 0),
         }
     }
 
@@ -157,9 +189,14 @@ impl Sockets {
 
     /// Whether a socket that was full takes bytes again.
     pub fn became_writable(&mut self, index: u32) -> bool {
-        let Some(socket) = self.get(index) else { return false };
+        let Some(socket) = at(&mut self.table, index) else {
+            return false;
+        };
         if !socket.awaits_write {
             return false;
+        }
+        if socket.encryption.is_some() {
+            return socket.flush_tls(self.scratch.get_or_insert_default());
         }
         let mut context = Context::from_waker(&socket.waker);
         let is_writable = socket.stream.poll_write_ready(&mut context).is_ready();
@@ -168,15 +205,25 @@ impl Sockets {
     }
 
     fn get(&mut self, index: u32) -> Option<&mut Socket> {
-        self.sockets.get_mut(index as usize)?.as_deref_mut()
+        at(&mut self.table, index)
     }
+}
+
+/// Apart from the other parts of [`Sockets`], which a call may need as well.
+fn at(table: &mut [Option<Box<Socket>>], index: u32) -> Option<&mut Socket> {
+    table.get_mut(index as usize)?.as_deref_mut()
 }
 
 impl Wire for Sockets {
     fn write(&mut self, index: u32, slices: &[IoSlice<'_>]) -> Wrote {
-        let Some(socket) = self.get(index) else { return Wrote::Failed };
-        let mut context = Context::from_waker(&socket.waker);
+        let Some(socket) = at(&mut self.table, index) else {
+            return Wrote::Failed;
+        };
         let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        if socket.encryption.is_some() {
+            return socket.write_tls(self.scratch.get_or_insert_default(), slices, offered);
+        }
+        let mut context = Context::from_waker(&socket.waker);
         let wrote = match slices {
             // A plain write is cheaper than a vectored one of a single part.
             [slice] => socket.stream.poll_write(&mut context, slice),
@@ -201,10 +248,12 @@ impl Wire for Sockets {
     }
 
     fn shut_down(&mut self, index: u32) {
-        if let Some(socket) = self.get(index) {
-            // Fails only when the peer has ended already, which reading will tell.
-            let _ = socket.stream.shut_down();
+        let Some(socket) = at(&mut self.table, index) else { return };
+        if socket.encryption.is_some() {
+            return socket.end_tls(self.scratch.get_or_insert_default());
         }
+        // Fails only when the peer has ended already, which reading will tell.
+        let _ = socket.stream.shut_down();
     }
 
     fn set_reading(&mut self, index: u32, reading: bool) {
@@ -217,7 +266,11 @@ impl Wire for Sockets {
     }
 
     fn release(&mut self, index: u32, reset: bool) {
-        let Some(socket) = self.sockets.get_mut(index as usize).and_then(Option::take) else { return };
+        let Some(mut socket) = self.table.get_mut(index as usize).and_then(Option::take) else { return };
+        if !reset && !socket.is_ending && socket.encryption.is_some() {
+            // The peer's close_notify is answered (RFC 5246 §7.2.1), if there is room for it.
+            socket.end_tls(self.scratch.get_or_insert_default());
+        }
         if reset {
             // A linger of zero turns the close into RST. Where that fails the close is orderly, which is no harm.
             let _ = socket.stream.set_linger(Some(Duration::ZERO));
@@ -227,7 +280,8 @@ impl Wire for Sockets {
 
 /// Tokio's two stream types behind one face.
 impl Stream {
-    fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads what is there.
+    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         use tokio::io::AsyncRead;
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
@@ -249,7 +303,8 @@ impl Stream {
         }
     }
 
-    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    /// Writes what there is room for.
+    pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         use tokio::io::AsyncWrite;
         match self {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),

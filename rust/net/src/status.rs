@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use streamconductor_core::close::Ending;
 use streamconductor_core::pool::Usage;
+use streamconductor_core::shard::securing::TlsVersion;
 use streamconductor_core::stats::{Flow, Histogram, Outcome};
 
 use crate::readiness::Readiness;
@@ -45,6 +46,11 @@ fn render(snapshot: &Snapshot, extra: StatusExtra) -> Value {
         },
         "states": named(STATES.iter().map(|state| state.name()), &stats.states),
         "handshakes": named(Outcome::NAMES, &stats.handshakes),
+        "tls": snapshot.tls.as_ref().map(|report| json!({
+            "files": report,
+            "established": named(TlsVersion::NAMES, &stats.secured),
+            "resumed": stats.resumed,
+        })),
         "endings": named(Ending::NAMES, &stats.endings),
         "close_codes": close_codes(&stats.codes),
         "traffic": {

@@ -5,6 +5,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use streamconductor_net::mailbox::Full as MailboxFull;
 use streamconductor_net::server::StartError;
+use streamconductor_net::tls::FileError;
 
 fn class<'py>(
     python: Python<'py>,
@@ -30,6 +31,7 @@ exception!(wrong_thread_class, "WrongThread");
 exception!(bind_class, "BindError");
 exception!(not_running_class, "NotRunning");
 exception!(forked_class, "ForkedProcess");
+exception!(config_class, "ConfigError");
 
 /// `send_nowait` would pass `max_buffered`.
 pub fn full(python: Python<'_>, buffered: usize, size: usize, limit: usize) -> PyErr {
@@ -59,6 +61,11 @@ pub fn not_running(python: Python<'_>, call: &str) -> PyErr {
 /// A handle that a child process inherited.
 pub fn forked(python: Python<'_>) -> PyErr {
     raise(forked_class(python), |class| class.call0())
+}
+
+/// Files that TLS cannot be served from: the setting, the file, and why.
+pub fn tls_file(python: Python<'_>, error: &FileError) -> PyErr {
+    raise(config_class(python), |class| class.call1(([error.to_string()],)))
 }
 
 /// A server that did not start.

@@ -98,6 +98,18 @@ impl Request {
         self.arrival.address.map(|address| (address.ip().to_string(), address.port()))
     }
 
+    /// Whether it came over TLS.
+    #[getter]
+    fn secure(&self) -> bool {
+        self.arrival.request.secure
+    }
+
+    /// The subject of the client's certificate, or None.
+    #[getter]
+    fn client_certificate(&self) -> Option<&str> {
+        self.arrival.client_certificate.as_deref()
+    }
+
     /// The route's number, in the order of registration.
     #[getter]
     fn route(&self) -> usize {

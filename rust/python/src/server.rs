@@ -20,6 +20,7 @@ use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
 use streamconductor_net::readiness::{Readiness, Verdict};
 use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
+use streamconductor_net::tls::Tls;
 use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
@@ -82,12 +83,15 @@ impl Server {
             plain: Arc::new(front),
         };
         let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
+        let tls = settings.tls.map(|files| python.detach(|| Tls::load(files.files()))).transpose();
+        let tls = tls.map_err(|error| error::tls_file(python, &error))?;
         let settings_of_net = Settings {
             addresses,
             backlog: settings.backlog,
             threads: settings.threads,
             tick,
             limits: limits.clone(),
+            tls: tls.map(Arc::new),
         };
         let foundations = Foundations { clock, ledger, upward };
         let server = python
@@ -393,6 +397,13 @@ impl Server {
         link.server.reconfigure(&limits, tick);
         self.readiness.set_stall_limit(stall_limit.map(Duration::from_secs_f64));
         Ok(())
+    }
+
+    /// Reads the files of certificates anew. Without TLS there is nothing to read.
+    fn reload_certificates(&self, python: Python<'_>) -> PyResult<()> {
+        let link = self.link(python)?;
+        let Some(tls) = link.server.tls() else { return Ok(()) };
+        python.detach(|| tls.reload()).map_err(|error| error::tls_file(python, &error))
     }
 
     /// Sets the policy of a pattern for channels that come into being from now on.

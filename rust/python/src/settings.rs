@@ -8,6 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
 use streamconductor_net::listener::Address;
+use streamconductor_net::tls::Files;
 
 /// `Config.limits()`: bytes, seconds, counts and names, validated there.
 #[derive(FromPyObject)]
@@ -162,6 +163,24 @@ pub struct AssetSetting {
     pub content: Vec<u8>,
 }
 
+/// The files of a server that speaks TLS.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub struct TlsFiles {
+    certificates: Vec<PathBuf>,
+    keys: Vec<PathBuf>,
+    authorities: Option<PathBuf>,
+    requires_client: bool,
+}
+
+impl TlsFiles {
+    /// As the native half has them.
+    pub fn files(self) -> Files {
+        let Self { certificates, keys, authorities, requires_client } = self;
+        Files { certificates, keys, authorities, requires_client }
+    }
+}
+
 /// Everything that a server is started with.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
@@ -171,6 +190,7 @@ pub struct ServerSettings {
     pub addresses: Vec<String>,
     pub unix_socket: Option<PathBuf>,
     pub backlog: u32,
+    pub tls: Option<TlsFiles>,
     pub threads: usize,
     pub limits: LimitNumbers,
     pub origins: Option<OriginNames>,

@@ -88,6 +88,8 @@ pub struct Handshaking {
     pub subprotocol: Option<String>,
     /// The response, while the socket has not taken all of it.
     pub answer: Option<Answer>,
+    /// What TLS has established; `None` on a plain address.
+    pub secured: Option<crate::shard::securing::Secured>,
     /// The verdict, while it waits for a slot.
     pub admission: Option<Box<crate::shard::command::Admission>>,
 }
@@ -205,6 +207,7 @@ impl Connection {
                 route: 0,
                 subprotocol: None,
                 answer: None,
+                secured: None,
                 admission: None,
             })),
             codec: Codec::new(Role::Server),

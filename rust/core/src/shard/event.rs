@@ -76,6 +76,8 @@ pub struct Arrival {
     pub parameters: Parameters,
     /// The peer; `None` on a Unix socket.
     pub address: Option<SocketAddr>,
+    /// The subject of the client's TLS certificate, verified, as RFC 4514 writes it; `None`: it showed none.
+    pub client_certificate: Option<Arc<str>>,
     /// Whether it has a slot already; otherwise somebody must leave before it can come in.
     pub has_slot: bool,
     /// Whether a verdict is expected; otherwise `Opened` follows at once.

@@ -20,6 +20,7 @@ mod opening;
 mod outbound;
 mod places;
 mod room;
+pub mod securing;
 pub mod site;
 mod subscriptions;
 pub mod view;
@@ -160,10 +161,25 @@ impl<W: Wire> Shard<W> {
 
     /// A socket that the acceptor took a pending place for. The driver registers it under the id's index.
     pub fn accepted(&mut self, peer: Peer, place: PendingPlace, now: Timestamp) -> ConnectionId {
+        self.take_in(peer, place, crate::lifecycle::Event::HeadExpected, now)
+    }
+
+    /// The same on a TLS address: [`Shard::secured`] or [`Shard::unsecured`] must follow, within `open_timeout`.
+    pub fn accepted_for_tls(&mut self, peer: Peer, place: PendingPlace, now: Timestamp) -> ConnectionId {
+        self.take_in(peer, place, crate::lifecycle::Event::TlsExpected, now)
+    }
+
+    fn take_in(
+        &mut self,
+        peer: Peer,
+        place: PendingPlace,
+        expected: crate::lifecycle::Event,
+        now: Timestamp,
+    ) -> ConnectionId {
         let id = self.places.insert(self.number, |id| Connection::accepted(id, peer, place, now));
         self.stats.accepted += 1;
         self.count_state(None, State::Pending);
-        self.apply(id.index(), crate::lifecycle::Event::HeadExpected);
+        self.apply(id.index(), expected);
         self.oldest_headless();
         self.headless.push_back(id);
         self.arm(id.index());

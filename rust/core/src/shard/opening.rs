@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::handshake::{Refusal, Request, Upgrade, Verdict, judge, refusal_response};
 use crate::ledger::Level;
-use crate::lifecycle::Event as Happened;
+use crate::lifecycle::{Event as Happened, State};
 use crate::shard::Shard;
 use crate::shard::connection::{Holds, LINGER_BYTES};
 use crate::shard::event::{Arrival, Event};
@@ -20,7 +20,10 @@ impl<W: Wire> Shard<W> {
         let Some(opening) = &mut connection.opening else { return };
         match opening.reader.read(input) {
             Ok(None) => {}
-            Ok(Some(request)) => self.requested(index, request, now),
+            Ok(Some(mut request)) => {
+                request.secure = opening.secured.is_some();
+                self.requested(index, request, now);
+            }
             Err(refusal) => self.refuse(index, &refusal, Outcome::Malformed, now),
         }
     }
@@ -93,6 +96,10 @@ impl<W: Wire> Shard<W> {
             route: upgrade.route,
             parameters: upgrade.parameters,
             address: connection.peer.address,
+            client_certificate: connection
+                .opening
+                .as_ref()
+                .and_then(|opening| opening.secured.as_ref()?.subject.clone()),
             has_slot,
             asks: site.asks,
         };
@@ -135,7 +142,7 @@ impl<W: Wire> Shard<W> {
     /// Tells the application to stop thinking about somebody who asked.
     pub(super) fn withdraw(&mut self, index: u32) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        if connection.state == crate::lifecycle::State::Admitting
+        if connection.state == State::Admitting
             && let Some(known) = connection.known.take()
         {
             self.events.push(Event::Withdrawn { connection: connection.id, known });
@@ -201,7 +208,7 @@ impl<W: Wire> Shard<W> {
     pub(super) fn oldest_headless(&mut self) -> Option<crate::id::ConnectionId> {
         while let Some(id) = self.headless.front().copied() {
             let still = self.places.find(id).and_then(|index| self.places.get(index));
-            if still.is_some_and(|connection| connection.state == crate::lifecycle::State::Head) {
+            if still.is_some_and(|connection| matches!(connection.state, State::Tls | State::Head)) {
                 return Some(id);
             }
             self.headless.pop_front();

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use streamconductor_core::channel::{Policy, Registry};
+use streamconductor_core::id::ConnectionId;
 use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::Ledger;
-use streamconductor_core::pool::{AddressCount, Candidates, Pool};
+use streamconductor_core::pool::{AddressCount, Candidates, PendingPlace, Pool};
 use streamconductor_core::shard::command::Forward;
 use streamconductor_core::shard::event::Event;
 use streamconductor_core::shard::{Peer, Shard, Shared};
@@ -19,6 +20,9 @@ use streamconductor_core::time::Timestamp;
 
 use super::setup::site;
 use super::{Client, Memory, Room, Setup, Socket, TICK};
+
+/// One of the two ways in which a shard takes a socket.
+type Accepted = fn(&mut Shard<Memory>, Peer, PendingPlace, Timestamp) -> ConnectionId;
 
 /// All shards of a server, and what is between them.
 pub struct Server {
@@ -79,10 +83,19 @@ impl Server {
 
     /// A socket that the acceptor found a pending place for; `None` when there was none.
     pub fn accept(&mut self, shard: usize) -> Option<Client> {
+        self.accept_as(shard, Shard::accepted)
+    }
+
+    /// The same on a TLS address; what TLS comes to is the test's to say.
+    pub fn accept_for_tls(&mut self, shard: usize) -> Option<Client> {
+        self.accept_as(shard, Shard::accepted_for_tls)
+    }
+
+    fn accept_as(&mut self, shard: usize, accepted: Accepted) -> Option<Client> {
         let place = self.pool.take_pending()?;
         let address = Some(SocketAddr::from(([203, 0, 113, 7], 40_000)));
         let peer = Peer { address, count: Some(self.address.clone()) };
-        let id = self.shards[shard].accepted(peer, place, self.now);
+        let id = accepted(&mut self.shards[shard], peer, place, self.now);
         let socket = Rc::new(RefCell::new(Socket::default()));
         self.shards[shard].wire.sockets.insert(id.index(), Rc::clone(&socket));
         Some(Client::new(id, socket))

@@ -12,6 +12,7 @@ use streamconductor_core::stats::Stats;
 
 use crate::readiness::{Degradation, Readiness, Report};
 use crate::server::Server;
+use crate::tls;
 
 /// How many channels are named.
 const LARGEST: usize = 20;
@@ -62,6 +63,8 @@ pub struct Snapshot {
     pub events_waiting: usize,
     pub channels: Channels,
     pub starved: u64,
+    /// What it says of its TLS; `None`: it is plain.
+    pub tls: Option<tls::Report>,
     pub addresses: Vec<SocketAddr>,
 }
 
@@ -96,6 +99,7 @@ impl Snapshot {
             events_waiting: events.items,
             channels: Channels::of(&server.registry()),
             starved: server.starved(),
+            tls: server.tls().map(|tls| tls.report()),
             addresses: server.addresses().to_vec(),
         }
     }

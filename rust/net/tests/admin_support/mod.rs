@@ -63,6 +63,7 @@ impl Stand {
             threads: 2,
             tick: Duration::from_millis(50),
             limits: limits(),
+            tls: None,
         };
         let foundations = Foundations { clock, ledger: ledger.clone(), upward };
         let registry = Registry::new(2, Policy::default());
