@@ -18,7 +18,6 @@ from typing import Any
 import trustme
 from rich.console import Console
 
-import streamconductor as sc
 from bench.smoke import Cores, load_client, machine_card, pinned, raise_file_limit
 from bench.soak.sabotage import SABOTEURS
 from bench.soak.show import show
@@ -114,7 +113,7 @@ def main() -> None:
     parser.add_argument(
         "--tls",
         action=argparse.BooleanOptionalAction,
-        default="tls_certificate" in sc.Config.model_fields,
+        default=True,
         help="half under TLS (yes)",
     )
     parser.add_argument("--threads", type=int, default=2, help="shards of each server (2)")

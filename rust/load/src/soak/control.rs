@@ -113,7 +113,7 @@ impl Control {
         }
         let mut said = Vec::new();
         self.peer
-            .readable(scratch, |payload| said.push(serde_json::from_slice(payload)))
+            .readable(scratch, false, |payload| said.push(serde_json::from_slice(payload)))
             .map_err(|end| lost(&end))?;
         for said in said {
             match said.map_err(|error| Failure::Control(error.to_string()))? {

@@ -189,7 +189,7 @@ impl Field {
             if event.is_writable() {
                 life.peer.writable()?;
             }
-            world.read(life)?;
+            world.read(life, event.is_read_closed())?;
             Ok(None)
         });
     }
@@ -239,7 +239,7 @@ impl Field {
             Step::Resume if !life.is_paused => Ok(None),
             Step::Resume => {
                 let next = life.resume(world.random, world.ledger);
-                world.read(life)?;
+                world.read(life, true)?;
                 Ok(next)
             }
             Step::Leave if !life.is_free() => Ok(None),
@@ -397,11 +397,11 @@ struct World<'f> {
 
 impl World<'_> {
     /// Reads what there is, unless the connection stalls.
-    fn read(&mut self, life: &mut Life) -> Result<(), End> {
+    fn read(&mut self, life: &mut Life, to_the_end: bool) -> Result<(), End> {
         if life.is_paused && life.course.intent != Intent::Opening {
             return Ok(());
         }
         let Life { peer, course, .. } = life;
-        peer.readable(self.scratch, |payload| course.message(payload, self.channels, self.ledger))
+        peer.readable(self.scratch, to_the_end, |payload| course.message(payload, self.channels, self.ledger))
     }
 }

@@ -65,10 +65,12 @@ impl Peer {
         self.io(|peer| peer.transport.flush())
     }
 
-    /// The socket is readable: reads all there is and hands each message to `message`.
+    /// The socket is readable: reads all there is and hands each message to `message`. `to_the_end`: the peer may
+    /// have ended its side already, of which no edge tells once more.
     pub(crate) fn readable(
         &mut self,
         scratch: &mut Scratch,
+        to_the_end: bool,
         mut message: impl FnMut(&[u8]),
     ) -> Result<(), End> {
         if matches!(self.stage, Stage::Connecting) {
@@ -82,7 +84,7 @@ impl Peer {
                 Ok(Input::End) => return Err(self.ended(None)),
                 Ok(Input::Bytes { bytes, is_more }) => {
                     self.receive(bytes, &mut message)?;
-                    if !is_more {
+                    if !is_more && !to_the_end {
                         return Ok(());
                     }
                 }
