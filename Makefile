@@ -27,7 +27,7 @@ TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
 .PHONY: help build serve test test-rust test-loom test-python rows test-tools conformance lint format types bench-smoke
-.PHONY: wheel lock clean
+.PHONY: soak wheel lock clean
 .PHONY: cargo system-packages
 
 help: ## print this list
@@ -79,7 +79,7 @@ test-loom: build ## the interleavings of the mailboxes, by loom
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
 		cargo test --locked --release -p streamconductor-core -p streamconductor-net --lib loom
 
-test-python: build test-tools system-packages $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
+test-python: build test-tools system-packages load-client $(NODE_MODULES) ## the Python tests (ARGS=... are passed to pytest)
 	@echo "== pytest"
 	$(VENV_PYTHON) -m pytest $(ARGS)
 
@@ -87,6 +87,10 @@ test-python: build test-tools system-packages $(NODE_MODULES) ## the Python test
 rows: build test-tools ## the rows of hostile input, cheap ones a thousand times (ROWS_REPEAT=...)
 	@echo "== rows of hostile input"
 	ROWS_REPEAT='$(or $(ROWS_REPEAT),1000)' $(VENV_PYTHON) -m pytest tests/protocol/test_rows.py $(ARGS)
+# The soak in small needs the client; in the tests' own profile, which is built in seconds.
+.PHONY: load-client
+load-client: | cargo
+	@cargo build --quiet -p streamconductor-load
 
 test-tools: $(STAMPS)/test-requirements
 
@@ -243,6 +247,9 @@ $(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
 
 bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
 	$(VENV_PYTHON) bench/smoke.py
+
+soak: build test-tools load-generator ## every message accounted for, MINUTES=10 long (SOAK=... are passed on to it)
+	$(VENV_PYTHON) -m bench.soak --minutes $(or $(MINUTES),10) $(SOAK)
 
 .PHONY: load-generator
 load-generator: | cargo

@@ -76,7 +76,7 @@ class Cores:
         return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
 
 
-def _pinned(core: int | None) -> Any:
+def pinned(core: int | None) -> Any:
     return None if core is None else lambda: os.sched_setaffinity(0, {core})
 
 
@@ -89,7 +89,7 @@ def running(name: str, core: int | None) -> Iterator[tuple[int, int]]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            preexec_fn=_pinned(core),
+            preexec_fn=pinned(core),
         )
         try:
             assert server.stdout is not None
@@ -118,7 +118,7 @@ class LoadError(Exception):
 
 def measure(load: Path, words: list[str], core: int | None) -> dict[str, Any]:
     """One run of the load client."""
-    done = subprocess.run([str(load), *words], capture_output=True, text=True, preexec_fn=_pinned(core))
+    done = subprocess.run([str(load), *words], capture_output=True, text=True, preexec_fn=pinned(core))
     if done.returncode:
         raise LoadError(f"{load.name} {' '.join(words)}: {done.stderr.strip()}")
     report: dict[str, Any] = json.loads(done.stdout)
@@ -234,12 +234,12 @@ def machine_card(cores: Cores) -> dict[str, Any]:
     return card
 
 
-def _load_client() -> Path:
+def load_client() -> Path:
     target = Path(os.environ.get("CARGO_TARGET_DIR", HERE.parent / "target"))
     return target / "release" / "streamconductor-load"
 
 
-def _raise_file_limit() -> None:
+def raise_file_limit() -> None:
     """A thousand sockets on either side are more than some systems allow by default."""
     if sys.platform == "win32":
         return
@@ -257,12 +257,12 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=0.5, help="seconds of load before them (0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write card, rows and every run there")
     parser.add_argument("--gate", action="store_true", help="fail when a ratio is worse than its gate")
-    parser.add_argument("--load", type=Path, default=_load_client(), help="the load client (%(default)s)")
+    parser.add_argument("--load", type=Path, default=load_client(), help="the load client (%(default)s)")
     options = parser.parse_args()
     if not options.load.exists():
         sys.exit(f"{options.load} is not there: cargo build --release -p streamconductor-load")
 
-    _raise_file_limit()
+    raise_file_limit()
     cores = Cores.choose()
     card = machine_card(cores)
     try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .close import CloseCode
 from .errors import ConnectionClosed, MessageRefused
+from .notices import State
 from .rate_limited import RateLimited
 
 if TYPE_CHECKING:
@@ -94,7 +95,8 @@ class Handlers:
         except BaseException as error:
             # What came before the peer could be told is for nobody.
             connection._callback = _ignore
-            self._failed(connection, error)
+            if not _is_its_end(connection, error):
+                self._failed(connection, error)
 
     def pressed(self, connection: Connection[Any], event: Backpressure) -> None:
         """A mark was crossed, or messages were dropped."""
@@ -155,12 +157,9 @@ class Handlers:
             raise
         except MessageRefused as refusal:
             connection._handle.end(int(refusal.code), refusal.reason)
-        except ConnectionClosed as error:
-            if connection.closed is None and connection.state.value < 2:
-                # Somebody else's connection: an error like any other.
-                self._failed(connection, error)
         except BaseException as error:
-            self._failed(connection, error)
+            if not _is_its_end(connection, error):
+                self._failed(connection, error)
         else:
             connection._handle.end(CloseCode.NORMAL, "")
 
@@ -216,6 +215,13 @@ class Handlers:
 
 def _ignore(connection: Connection[Any], message: str | bytes) -> None:
     """The callback of a connection whose callback has raised."""
+
+
+def _is_its_end(connection: Connection[Any], error: BaseException) -> bool:
+    """Whether a handler heard that its own connection has ended; of somebody else's it is an error like any other."""
+    return isinstance(error, ConnectionClosed) and (
+        connection.closed is not None or connection.state >= State.CLOSING
+    )
 
 
 def _cancel(connection: Connection[Any], life: Life) -> None:

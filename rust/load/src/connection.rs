@@ -15,10 +15,10 @@ use crate::failure::Failure;
 
 /// What masks every frame. A test client's key need not be unpredictable (RFC 6455 §10.3 protects proxies), so
 /// a frame may be encoded once and sent often; but it is not zero, which some servers need not unmask.
-const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+pub(crate) const KEY: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
 /// A server that sends more than this in one message is not measured here.
-const LIMITS: CodecLimits =
+pub(crate) const LIMITS: CodecLimits =
     CodecLimits { max_message_size: 1 << 24, max_frame_size: 1 << 24, max_fragments: 1024 };
 
 /// Appends one text message as a client's frame to `out`.

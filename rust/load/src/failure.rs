@@ -41,6 +41,9 @@ pub enum Failure {
     /// Nothing came when something had to.
     #[error("{0}")]
     Silence(String),
+    /// The server program under soak does not say what it must on its control connection.
+    #[error("control connection: {0}")]
+    Control(String),
     /// A socket or a clock failed.
     #[error(transparent)]
     Io(#[from] io::Error),

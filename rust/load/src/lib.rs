@@ -3,6 +3,7 @@
 //! ```text
 //! arguments ─▶ opening ─▶ connection ─▶ driver ─▶ echo | fanout ─▶ tally ─▶ report
 //!                    └──▶ conformance: cases of a fuzzing server, whose verdict it is
+//!          └─▶ soak, which measures nothing but keeps a ledger of every message
 //! ```
 //!
 //! One thread drives every socket, so that the client fits beside the server on two cores; it reads in large
@@ -15,6 +16,7 @@ pub mod echo;
 pub mod failure;
 pub mod fanout;
 pub mod report;
+pub mod soak;
 
 mod connection;
 mod driver;

@@ -5,18 +5,23 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde::Serialize;
 use streamconductor_load::arguments::Arguments;
 use streamconductor_load::conformance::{self, Conformance};
 use streamconductor_load::echo::{self, Echo};
 use streamconductor_load::failure::Failure;
 use streamconductor_load::fanout::{self, Fanout};
 use streamconductor_load::report::Window;
+use streamconductor_load::soak::{self, Soak};
 
 const USAGE: &str = "\
 usage: streamconductor-load echo   --port PORT [--path /echo] [--connections 100] [...]
        streamconductor-load fanout --port PORT [--path /fanout] [--control-path /control]
                                    [--connections 1000] [--in-flight 16] [...]
        streamconductor-load conformance --port PORT [--host HOST] [--agent streamconductor]
+       streamconductor-load soak   --control-port PORT --port PORT --pid PID
+                                   [--tls-port PORT --tls-certificate FILE] [--connections 2000] [--seconds 600]
+                                   [--load 0.5] [--churn 20] [--slope 30] [--seed 1]
 
   --host HOST        the server's address (127.0.0.1)
   --size BYTES       payload of a message (128)
@@ -26,9 +31,9 @@ usage: streamconductor-load echo   --port PORT [--path /echo] [--connections 100
 
 fn main() -> ExitCode {
     match run() {
-        Ok(report) => {
+        Ok((report, is_good)) => {
             println!("{report}");
-            ExitCode::SUCCESS
+            if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(failure @ Failure::Usage(_)) => {
             eprintln!("{failure}\n{USAGE}");
@@ -41,7 +46,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<String, Failure> {
+/// The report, and whether all was well.
+fn run() -> Result<(String, bool), Failure> {
     let mut words = env::args().skip(1);
     let scenario = words.next().unwrap_or_default();
     let mut arguments = Arguments::read(words)?;
@@ -50,7 +56,11 @@ fn run() -> Result<String, Failure> {
     if scenario == "conformance" {
         let agent = arguments.take("agent", "streamconductor".to_owned())?;
         arguments.finish()?;
-        return json(&conformance::run(&Conformance { address, agent })?);
+        return Ok((json(&conformance::run(&Conformance { address, agent })?)?, true));
+    }
+    if scenario == "soak" {
+        let report = soak::run(&soak(&host, address, arguments)?)?;
+        return Ok((json(&report)?, report.is_flawless()));
     }
     let size = arguments.take("size", 128)?;
     let window = Window {
@@ -79,7 +89,33 @@ fn run() -> Result<String, Failure> {
         }
         other => return Err(Failure::Usage(format!("{other:?} is no scenario"))),
     };
-    json(&report)
+    Ok((json(&report)?, true))
+}
+
+fn soak(host: &str, plain: SocketAddr, mut arguments: Arguments) -> Result<Soak, Failure> {
+    let certificates: Vec<String> = arguments.take_all("tls-certificate")?;
+    let tls = match (certificates.into_iter().next(), arguments.take("tls-port", 0)?) {
+        (None, 0) => None,
+        (Some(certificate), port) if port > 0 => Some((resolve(host, port)?, certificate.into())),
+        _ => return Err(Failure::Usage("--tls-port and --tls-certificate go together".to_owned())),
+    };
+    let Some(process) = arguments.take_all("pid")?.pop() else {
+        return Err(Failure::Usage("a soak needs --pid, the server's process".to_owned()));
+    };
+    let soak = Soak {
+        control: resolve(host, arguments.take("control-port", 8001)?)?,
+        plain,
+        tls,
+        process,
+        connections: arguments.take("connections", 2000)?,
+        length: seconds(&mut arguments, "seconds", 600.0)?,
+        load: arguments.take("load", 0.5)?,
+        churn: arguments.take("churn", 20.0)?,
+        slope: arguments.take("slope", 30.0)?,
+        seed: arguments.take("seed", 1)?,
+    };
+    arguments.finish()?;
+    Ok(soak)
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, Failure> {
@@ -92,6 +128,6 @@ fn seconds(arguments: &mut Arguments, name: &str, default: f64) -> Result<Durati
     Duration::try_from_secs_f64(given).map_err(|_| Failure::Usage(format!("--{name} cannot be {given}")))
 }
 
-fn json(report: &impl serde::Serialize) -> Result<String, Failure> {
+fn json(report: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(report).map_err(|error| Failure::Io(error.into()))
 }

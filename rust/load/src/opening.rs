@@ -13,8 +13,8 @@ const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 64;
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+pub(crate) const MAX_HEADERS: usize = 64;
 
 /// Opens a connection without extensions, so nothing is compressed. The bytes returned came behind the response
 /// and belong to the first frames.
@@ -23,11 +23,7 @@ pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes())?;
+    stream.write_all(request(address, path).as_bytes())?;
 
     let mut received = Vec::new();
     let mut piece = [0; 4096];
@@ -48,8 +44,16 @@ pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8
     }
 }
 
+/// The request that opens a connection without extensions.
+pub(crate) fn request(address: SocketAddr, path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    )
+}
+
 /// How many bytes the head has, once it is complete and opens the connection.
-fn checked(received: &[u8]) -> Result<Option<usize>, String> {
+pub(crate) fn checked(received: &[u8]) -> Result<Option<usize>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(received) {

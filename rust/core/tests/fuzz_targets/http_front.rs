@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 
 use streamconductor_core::config::Origins;
+use streamconductor_core::deflate::negotiate;
 use streamconductor_core::handshake::{
-    HeadReader, MAX_HEAD, Origin, Refusal, Request, ResponseHeaders, Router, Verdict, judge,
-    refusal_response, switching_protocols,
+    Forwarding, HeadReader, MAX_HEAD, Origin, Refusal, Request, ResponseHeaders, Router, TrustedProxies,
+    Verdict, forwarding, judge, refusal_response, switching_protocols,
 };
 
 use super::splits;
@@ -25,6 +26,7 @@ pub fn http_front(input: &[u8]) {
     match &whole {
         Ok(Some(request)) => {
             look_at(request);
+            forward(request);
             for origins in [Origins::Same, Origins::Any, listed()] {
                 for peer_is_loopback in [false, true] {
                     answer(request, &router, &origins, peer_is_loopback);
@@ -37,7 +39,7 @@ pub fn http_front(input: &[u8]) {
 }
 
 fn listed() -> Origins {
-    Origins::Listed(["https://app.example.com".to_owned(), "null".to_owned()].into())
+    Origins::listed(["https://app.example.com", "https://*.example.org", "null"]).unwrap()
 }
 
 /// Reads all pieces. Bytes behind an upgrade refuse what was a request before they came.
@@ -94,6 +96,20 @@ fn look_at(request: &Request) {
     }
 }
 
+/// Nobody is believed who is not trusted, and there is always somebody: in doubt the peer.
+fn forward(request: &Request) {
+    let peer = "10.0.0.1:7".parse().unwrap();
+    for networks in [&[][..], &["10.0.0.0/8"], &["0.0.0.0/0", "::/0", "unix"]] {
+        let proxies = TrustedProxies::listed(networks).unwrap();
+        match forwarding(request, &proxies, Some(peer)) {
+            Ok(Forwarding::Client { address, .. }) => assert!(!networks.is_empty() && address.is_some()),
+            Ok(Forwarding::Ignored) => assert!(networks.is_empty()),
+            Ok(Forwarding::Direct) => {}
+            Err(refusal) => assert!(refusal.status == 400 && !networks.is_empty()),
+        }
+    }
+}
+
 fn answer(request: &Request, router: &Router, origins: &Origins, peer_is_loopback: bool) {
     match judge(request, router, origins, peer_is_loopback, &|path| path == "/livez") {
         Verdict::Plain { .. } => assert!(matches!(request.method(), "GET" | "HEAD")),
@@ -104,9 +120,12 @@ fn answer(request: &Request, router: &Router, origins: &Origins, peer_is_loopbac
         Verdict::Upgrade(upgrade) => {
             assert!(request.is_upgrade() && router.settings(upgrade.route).is_some());
             let headers = ResponseHeaders::default();
-            let switching = switching_protocols(request, upgrade.subprotocol.as_deref(), &headers).unwrap();
-            is_a_response(&switching, 101);
-            assert!(switching.ends_with(b"\r\n\r\n"), "nothing follows the head of a 101");
+            for deflate in [None, negotiate(request.header_values("sec-websocket-extensions"))] {
+                let subprotocol = upgrade.subprotocol.as_deref();
+                let switching = switching_protocols(request, subprotocol, deflate, &headers).unwrap();
+                is_a_response(&switching, 101);
+                assert!(switching.ends_with(b"\r\n\r\n"), "nothing follows the head of a 101");
+            }
         }
     }
 }
