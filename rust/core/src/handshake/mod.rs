@@ -10,13 +10,15 @@
 //!    behind the head of an upgrade (400);
 //! 3. in [`judge`]: `CONNECT` (405); a probe or an asset with another method than GET or HEAD (405); no such
 //!    route (404); another method than GET (405); not an upgrade (426); WebSocket version (426); a body (400);
-//!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); two `Origin`s (400); the origin rule (403).
+//!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); extensions that are no list of such (400);
+//!    two `Origin`s (400); the origin rule (403).
 //!
 //! Extensions are not looked at, so no offer can cost anything, and none is chosen. Every step is linear in
 //! the bytes of the head. Nothing here logs, and no reason repeats what a header or a query string said.
 
 mod authority;
 mod credentials;
+mod extensions;
 mod head;
 mod origin;
 mod request;
