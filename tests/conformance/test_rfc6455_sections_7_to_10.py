@@ -89,7 +89,7 @@ def with_close(server: sc.Server) -> None:
                 await connection.send(type(error).__name__)
 
 
-def test_7_4_1_1_1005_is_not_sent(serve: Serve) -> None:
+def test_7_4_1_1_code_1005_is_not_sent(serve: Serve) -> None:
     site = serve(with_close)
     reserved(site, 1005)
     assert site.ended().code == 1002
@@ -100,7 +100,7 @@ def test_7_4_1_1_1005_is_not_sent(serve: Serve) -> None:
     assert site.ended().code == 1005
 
 
-def test_7_4_1_2_1006_is_not_sent(serve: Serve) -> None:
+def test_7_4_1_2_code_1006_is_not_sent(serve: Serve) -> None:
     site = serve(with_close)
     reserved(site, 1006)
     assert site.ended().code == 1002
@@ -109,7 +109,7 @@ def test_7_4_1_2_1006_is_not_sent(serve: Serve) -> None:
     assert site.ended().code == 1006
 
 
-def test_7_4_1_3_1015_is_not_sent(serve: Serve) -> None:
+def test_7_4_1_3_code_1015_is_not_sent(serve: Serve) -> None:
     reserved(serve(with_close), 1015)
 
 

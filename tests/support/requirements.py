@@ -65,7 +65,7 @@ _PYTHON = re.compile(r"^(?:async )?def (test_((?:\d+_)+)\w+)", re.M)
 _RUST = re.compile(r"^\s*fn ((rfc\d+)_((?:\d+_)+)\w+)", re.M)
 
 
-def tests() -> Iterator[Test]:
+def numbered() -> Iterator[Test]:
     """Every test that has a number, in the order of the files."""
     for path in sorted(HERE.glob("test_rfc*.py")):
         rfc = path.stem.split("_")[1]
@@ -91,10 +91,10 @@ def all_requirements() -> dict[str, list[Requirement]]:
 
 def table(rfc: str) -> str:
     """Each requirement and what tries it."""
-    found = [test for test in tests() if test.rfc == rfc]
+    found = [test for test in numbered() if test.rfc == rfc]
     rows = ["| number | requirement | concerns | tried by |", "| --- | --- | --- | --- |"]
     for one in all_requirements()[rfc]:
         names = "<br>".join(f"`{test.name}`" for test in found if test.number == one.number)
-        concerns = one.concerns if one.roles else f"nobody here: {one.concerns}"
+        concerns = one.concerns if one.roles else f"none here: {one.concerns}"
         rows.append(f"| {one.number} | {one.text} | {concerns} | {names} |")
     return "\n".join(rows) + "\n"

@@ -86,8 +86,8 @@ SECTIONS: dict[str, list[tuple[str, str]]] = {
     "5.3": [
         (CLIENT, "a masked frame has its mask bit set"),
         (CLIENT, "each masked frame has a key of its own"),
-        (CLIENT, "which comes from a strong source of entropy"),
-        (CLIENT, "and cannot be told from those before it"),
+        (AUTHOR, "which comes from a strong source of entropy"),
+        (AUTHOR, "and cannot be told from those before it"),
     ],
     "5.4": [
         (BOTH, "control frames are not fragmented"),

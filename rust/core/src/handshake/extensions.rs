@@ -126,8 +126,27 @@ mod tests {
     #[test]
     fn what_it_does_not_fails() {
         for line in [
-            "", ",", ";", "=", "a;", "a b", "a; b c", "a; =b", "a; b=", "a=b", "a; b==c", "a; b=\"", "a; b=\"\"",
-            "a; b=\"c", "a; b=\"c d\"", "a; b=\"c\"d", "a; b=\"c\\\"", "a; b=\"\u{fc}\"", "\u{fc}", "(a)", "a; b=c/d",
+            "",
+            ",",
+            ";",
+            "=",
+            "a;",
+            "a b",
+            "a; b c",
+            "a; =b",
+            "a; b=",
+            "a=b",
+            "a; b==c",
+            "a; b=\"",
+            "a; b=\"\"",
+            "a; b=\"c",
+            "a; b=\"c d\"",
+            "a; b=\"c\"d",
+            "a; b=\"c\\\"",
+            "a; b=\"\u{fc}\"",
+            "\u{fc}",
+            "(a)",
+            "a; b=c/d",
             "a\0",
         ] {
             assert!(!is_good(line), "{line:?}");
