@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from compliance import results, table
 from streamconductor import Config
 from tests.protocol.rows.catalogue import all_rows
 from tests.protocol.rows.registry import BOTH
+from tests.support import requirements
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -25,8 +27,11 @@ DOCUMENTS = [
 _SAMPLE = re.compile(
     r"(?:<!-- not run: (?P<reason>.+?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
 )
-_TABLE = re.compile(r"(?P<start><!-- limits: (?P<fields>.+?) -->\n)(?P<table>.*?)(?P<end><!-- end -->)", re.S)
-_ROWS = re.compile(r"(?P<start><!-- rows -->\n)(?P<table>.*?)(?P<end><!-- end -->)", re.S)
+_TABLE = re.compile(
+    r"(?P<start><!-- (?:(?P<sort>limits|requirements|autobahn): (?P<fields>[^>]+?)|(?P<rows>rows)) -->\n)"
+    r"(?P<table>.*?)(?P<end><!-- end -->)",
+    re.S,
+)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -78,8 +83,12 @@ def links() -> Iterator[tuple[Path, str]]:
 
 def with_tables(text: str) -> str:
     """A document's text with the tables that its marks ask for."""
-    text = _TABLE.sub(lambda found: found["start"] + _table(found["fields"].split()) + found["end"], text)
-    return _ROWS.sub(lambda found: found["start"] + _rows() + found["end"], text)
+    def table(found: re.Match[str]) -> str:
+        made = _rows() if found["rows"] else makers[found["sort"]](found["fields"].split())
+        return f"{found['start']}{made}{found['end']}"
+
+    makers = {"limits": _limits, "requirements": _requirements, "autobahn": _autobahn}
+    return _TABLE.sub(table, text)
 
 
 def _rows() -> str:
@@ -93,7 +102,17 @@ def _rows() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(fields: list[str]) -> str:
+def _requirements(rfcs: list[str]) -> str:
+    """Every requirement of an RFC and the tests that try it."""
+    return "\n".join(map(requirements.table, rfcs))
+
+
+def _autobahn(roles: list[str]) -> str:
+    """The results of the suite that were checked in, by section."""
+    return "\n".join(f"```text\n{table.table(role, results.expected(role))}\n```\n" for role in roles)
+
+
+def _limits(fields: list[str]) -> str:
     """What each field bounds, its default and what happens at the limit, from the fields' own descriptions."""
     rows = ["| field | default | what it bounds | at the limit |", "| --- | --- | --- | --- |"]
     for name in Config.model_fields if fields == ["all"] else fields:

@@ -213,7 +213,10 @@ def test_the_token_shows_nowhere() -> None:
             "memory_budget = 1MiB must be at least twice max_buffered and 1MiB per thread, 5MiB",
         ),
         ({"memory_budget": "1MiB", "threads": 1}, "per thread, 4MiB"),
-        ({"memory_budget": "63MiB", "max_buffered": "32MiB"}, "twice max_buffered and 1MiB per thread, 64MiB"),
+        (
+            {"memory_budget": "63MiB", "max_buffered": "32MiB"},
+            "twice max_buffered and 1MiB per thread, 64MiB",
+        ),
         ({"max_connections": 5, "max_connections_per_address": 6}, "must not be above max_connections, 5"),
         ({"admin_port": 8000}, "admin_port = 8000 is the main port"),
         ({"ping_timeout": 39}, "limit 3 × ping_interval = 60s; set ping_timeout to 38.95s or less"),

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 MOST_LINES = 500
 # Written by programs, for programs.
-GENERATED = re.compile(r"(^|/)(Cargo\.lock|package-lock\.json|requirements/\w+\.txt|.+\.schema\.json)$")
+GENERATED = re.compile(
+    r"(^|/)(Cargo\.lock|package-lock\.json|requirements/\w+\.txt|expected/\w+\.json|.+\.schema\.json)$"
+)
 TEXT = re.compile(r"\.(css|html|js|json|md|mjs|pyi?|rs|sh|toml|ts|yml)$|(^|/)[^./]+$")
 
 OPENING = re.compile(r"\b[Rr]eceives\b.+ · .*\bowns?\b")

@@ -187,14 +187,17 @@ fn the_first_cause_stays_whatever_ends_the_wait() {
 }
 
 #[test]
-fn a_ping_before_a_violation_is_answered() {
-    let mut server = Server::with(|_| {});
-    let (mut client, _) = server.open(0);
-    server.send(&client, &[control(Control::Ping, b"1"), control(Control::Ping, b"2"), violation()].concat());
-    let got = client.got();
-    assert_eq!(got[..2], [Got::Pong(b"1".to_vec()), Got::Pong(b"2".to_vec())]);
-    assert!(matches!(got[2..], [Got::Close(1002, _)]), "{got:?}");
-    assert!(client.is_shut());
+fn a_ping_before_a_violation_or_a_close_is_answered() {
+    for (ending, code) in [(violation(), 1002), (close(CloseCode::NORMAL, ""), 1000)] {
+        let mut server = Server::with(|_| {});
+        let (mut client, _) = server.open(0);
+        let pings = [control(Control::Ping, b"1"), control(Control::Ping, b"2")].concat();
+        server.send(&client, &[pings, ending].concat());
+        let got = client.got();
+        assert_eq!(got[..2], [Got::Pong(b"1".to_vec()), Got::Pong(b"2".to_vec())]);
+        assert!(matches!(got[2..], [Got::Close(found, _)] if found == code), "{got:?}");
+        assert!(client.is_shut());
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ const LIMITS: CodecLimits =
 const SCRATCH: usize = 256 * 1024;
 
 /// A fuzzing server that is silent for longer than this has no case that takes so long.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// RFC 6455 §7.1.1: the server ends the TCP connection; after this long the client does it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_frames_share_a_masking_key() {
+    fn rfc6455_5_3_2_each_frame_has_a_masking_key_of_its_own() {
         let mut keys: Vec<_> = (0..1_000).map(|_| key()).collect();
         keys.sort_unstable();
         keys.dedup();

@@ -10,7 +10,8 @@
 //!    behind the head of an upgrade (400);
 //! 3. in [`judge`]: `CONNECT` (405); a probe or an asset with another method than GET or HEAD (405); no such
 //!    route (404); another method than GET (405); not an upgrade (426); WebSocket version (426); a body (400);
-//!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); two `Origin`s (400); the origin rule (403).
+//!    `Sec-WebSocket-Key` (400); subprotocols that are not tokens (400); extensions that are no list of such (400);
+//!    two `Origin`s (400); the origin rule (403).
 //!
 //! Before 3 whoever reads asks [`forwarding`] who the client is (400 when proxies contradict each other).
 //!
@@ -19,6 +20,7 @@
 
 mod authority;
 mod credentials;
+mod extensions;
 mod forwarded;
 mod head;
 mod network;

@@ -1,6 +1,7 @@
 //! Receives a complete request and the routes · hands out the [`Verdict`] · owns the server's rules of the
 //! opening handshake (RFC 6455 §4.2), in the order that the module `handshake` lists.
 
+use super::extensions;
 use super::origin;
 use super::request::Request;
 use super::response::Refusal;
@@ -87,6 +88,9 @@ fn upgrade(
     }
     if !request.elements("sec-websocket-protocol").all(is_token) {
         return Err(Refusal::new(400, "a Sec-WebSocket-Protocol is not a token"));
+    }
+    if !extensions::is_list(request.header_values("sec-websocket-extensions")) {
+        return Err(Refusal::new(400, "Sec-WebSocket-Extensions is not a list of extensions"));
     }
     origin::check(request, settings.origins.as_ref().unwrap_or(origins), peer_is_loopback)?;
     Ok(Upgrade { route, parameters, subprotocol: subprotocol(request, settings) })

@@ -34,6 +34,7 @@ impl<W: Wire> Shard<W> {
 
     /// The peer's Close: it is answered, unless ours was first, and then writing is shut.
     pub(super) fn peer_closed(&mut self, index: u32, ending: Ending, now: Timestamp) {
+        self.flush_pong(index, now);
         let Some(connection) = self.places.get_mut(index) else { return };
         connection.reading.is_over = true;
         match connection.state {

@@ -41,10 +41,7 @@ impl<W: Wire> Shard<W> {
         if connection.state == State::Closing {
             return self.shut(index, now);
         }
-        if connection.state.is_open() && connection.ring.has_pong() {
-            // RFC 6455 §5.5.2: a ping that came before the violation is answered, and Close discards what waits.
-            self.flush(index, now);
-        }
+        self.flush_pong(index, now);
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.state.is_open() || !may_answer(connection, now) {
             return self.close(index, ending, now);
@@ -56,6 +53,14 @@ impl<W: Wire> Shard<W> {
         self.settle_reading(index, now);
         self.settle_inbound(index);
         self.arm(index);
+    }
+
+    /// Sends a pong that waits, before a Close that is not ours to choose would discard it: RFC 6455 §5.5.2 has every
+    /// ping answered that came before.
+    pub(super) fn flush_pong(&mut self, index: u32, now: Timestamp) {
+        if self.places.get(index).is_some_and(|one| one.state.is_open() && one.ring.has_pong()) {
+            self.flush(index, now);
+        }
     }
 
     /// Closes a connection that waited for answers if they have had their time. Called when its look is due.
