@@ -1,7 +1,6 @@
 //! Receives the server's routes and hooks at start · hands the shard what it must know of each · owns what is the same on every shard.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,8 +22,6 @@ pub struct Site {
     pub reports_backpressure: bool,
     /// Whether a pool policy may name victims, so that newcomers wait even when nobody leaves by order.
     pub has_pool_policy: bool,
-    /// How long 503 tells clients to wait.
-    pub retry_after: Duration,
     /// Checks bearer tokens before anybody gets a slot; `None`: nobody needs one.
     pub tokens: Option<Arc<dyn Tokens>>,
     /// Answers requests that are no upgrades: probes and assets.

@@ -55,7 +55,6 @@ impl Stand {
             reports_backpressure: false,
             has_pool_policy: false,
             tokens: None,
-            retry_after: Duration::from_secs(1),
             plain: Arc::new(Front { readiness: Arc::clone(&readiness), assets: HashMap::new() }),
         };
         let settings = Settings {
@@ -202,6 +201,7 @@ fn limits() -> Limits {
         max_connections: 8,
         max_connections_per_address: None,
         max_pending: 4,
+        retry_after: Duration::from_secs(1),
         eviction: Eviction::Reject,
         memory_budget: 64 << 20,
         origins: Origins::Any,
