@@ -82,13 +82,17 @@ class Publishing(Foundation):
             to: these connections; `None`: all of `user`, or everybody.
             user: all connections of this user; not together with `to`.
             exclude: not to these.
+
+        Raises:
+            TypeError: `to` or `exclude` holds something else than connections.
+            ValueError: `to` and `user` are both given.
         """
         if to is not None and user is not None:
             raise ValueError("broadcast takes either `to` or `user`")
         native = self._running("broadcast")
         encoded = self._encode(payload)
-        to_ids = None if to is None else [connection.id for connection in to]
-        exclude_ids = [connection.id for connection in exclude]
+        to_ids = None if to is None else _ids("to", to)
+        exclude_ids = _ids("exclude", exclude)
         while not native.broadcast(encoded, to_ids, user, exclude_ids, True):
             await self._until_room("broadcast")
 
@@ -108,8 +112,15 @@ class Publishing(Foundation):
             required: whether `/readyz` turns red while it does not run.
 
         Raises:
+            TypeError: `source` is neither.
             WrongThread: not called on the loop's thread while the server runs.
         """
+        if not callable(source) and not hasattr(source, "__aiter__"):
+            kind = type(source).__name__
+            raise TypeError(
+                f"feed takes an async iterable, or a callable that returns one, not {kind}; "
+                "write an async generator function that yields (channel, payload)"
+            )
         if self._native is not None:
             self._running("feed")
         stem = name or str(getattr(source, "__name__", type(source).__name__))
@@ -154,3 +165,21 @@ class Publishing(Foundation):
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+
+
+def _ids(name: str, connections: object) -> list[str]:
+    """The ids of connections; an error says what is there instead."""
+    from .connection import Connection
+
+    if isinstance(connections, str) or not isinstance(connections, Iterable):
+        kind = type(connections).__name__
+        raise TypeError(f"broadcast: {name} is a list of connections, not {kind}; for users there is user=…")
+    ids = []
+    for connection in connections:
+        if not isinstance(connection, Connection):
+            kind = type(connection).__name__
+            raise TypeError(
+                f"broadcast: {name} holds connections, not {kind}; server.connection(id) finds one"
+            )
+        ids.append(connection.id)
+    return ids

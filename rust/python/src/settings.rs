@@ -40,6 +40,7 @@ pub struct LimitNumbers {
     max_connections_per_address: Option<usize>,
     max_pending: usize,
     eviction: String,
+    retry_after: f64,
     memory_budget: usize,
     tick: f64,
 }
@@ -81,6 +82,7 @@ impl LimitNumbers {
             max_connections_per_address: self.max_connections_per_address,
             max_pending: self.max_pending,
             eviction: eviction(&self.eviction)?,
+            retry_after: seconds(self.retry_after),
             memory_budget: self.memory_budget,
             origins,
         })
@@ -190,7 +192,6 @@ pub struct ServerSettings {
     pub routes: Vec<RouteSetting>,
     pub channels: Vec<ChannelSetting>,
     pub assets: Vec<AssetSetting>,
-    pub retry_after: f64,
     pub tokens: Option<TokenSetting>,
     pub asks: bool,
     pub has_pool_policy: bool,

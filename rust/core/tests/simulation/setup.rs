@@ -69,6 +69,7 @@ pub fn limits() -> Limits {
         max_connections_per_address: None,
         max_pending: 100,
         eviction: Eviction::Reject,
+        retry_after: seconds(1),
         memory_budget: 64 << 20,
         origins: Origins::Any,
     }
@@ -102,7 +103,6 @@ pub fn site(setup: &Setup) -> Site {
         reports_closes: setup.reports_closes,
         reports_backpressure: true,
         has_pool_policy: setup.has_pool_policy,
-        retry_after: seconds(1),
         tokens: setup.tokens.clone(),
         plain: Arc::new(Probe),
     }
