@@ -95,6 +95,8 @@ class Registration:
         self._channels: dict[str, tuple[str | None, int | None]] = {}
         self._assets: dict[str, tuple[bytes, str]] = {}
         self.asset("/streamconductor.js", _STATIC / "streamconductor.js", "text/javascript; charset=utf-8")
+        # Browsers do not ask for it; editors and bundlers do. There is no media type of its own.
+        self.asset("/streamconductor.d.ts", _STATIC / "streamconductor.d.ts", "text/plain; charset=utf-8")
 
     def route(
         self,
