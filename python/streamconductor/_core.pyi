@@ -158,8 +158,8 @@ class ConnectionHandle:
         """The handler took a message."""
     def join(self, channel: str, first: object | None) -> None:
         """Subscribes."""
-    def part(self, channel: str) -> None:
-        """Unsubscribes."""
+    def part(self, channel: str) -> bool:
+        """Unsubscribes; False: there is no such channel, so nothing was told."""
     def end(self, code: int, reason: str, raised: bool = False) -> None:
         """Ends the connection; from any thread."""
     def extend(self, seconds: float) -> None:

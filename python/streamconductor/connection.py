@@ -71,6 +71,7 @@ class Connection(Generic[Context_co]):
         "_inbox",
         "_is_asked_to_close",
         "_is_finished",
+        "_left",
         "_loop",
         "_readable",
         "_request",
@@ -110,6 +111,7 @@ class Connection(Generic[Context_co]):
         self._ended: list[asyncio.Future[None]] | None = None
         self._tasks: set[asyncio.Task[Any]] | None = None
         self._channels: set[str] = set()
+        self._left: frozenset[str] = frozenset()
         self._callback: Callback | None = None
         self._calls = 0
         self._is_asked_to_close = False
@@ -336,6 +338,8 @@ class Connection(Generic[Context_co]):
             raise ValueError(f"connection {self.id} has {limit} channels already (max_channels)")
         self._handle.join(channel, None if first is None else self._server._encode(first))
         self._channels.add(channel)
+        if channel in self._left:
+            self._left -= {channel}
 
     def unsubscribe(self, channel: str) -> None:
         """Ends a subscription; what was published before still comes.
@@ -345,10 +349,12 @@ class Connection(Generic[Context_co]):
         """
         self._check_thread("unsubscribe")
         # Commands of this sort are never refused, so there must be none for nothing. The channels that `Accept` named
-        # for a connection of a push route are known to its shard only.
-        if channel in self._channels or self._request is None:
-            self._handle.part(channel)
+        # for a connection of a push route are known to its shard only, so there each name is believed once.
+        if channel in self._channels or (self._request is None and channel not in self._left):
+            is_known = self._handle.part(channel)
             self._channels.discard(channel)
+            if is_known and self._request is None:
+                self._left |= {channel}
 
     # Ending.
 
@@ -414,8 +420,14 @@ class Connection(Generic[Context_co]):
         Raises:
             ConnectionClosed: it has ended and its handler returned, as in `on_close`; the coroutine is closed and
                 does not run.
+            TypeError: it is no coroutine.
             WrongThread: not called on the loop's thread; the coroutine is closed.
         """
+        if not asyncio.iscoroutine(coroutine):
+            raise TypeError(
+                f"create_task takes a coroutine, not {type(coroutine).__name__}; "
+                "call the `async def`: connection.create_task(work(connection))"
+            )
         try:
             self._check_thread("create_task")
             if self._is_finished:

@@ -23,6 +23,7 @@ wording is not. Attributes are also the exception's `args`, so that every one ca
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar, Literal, NamedTuple
 
@@ -291,6 +292,12 @@ class BindError(StreamConductorError, OSError):
         super().__init__(errno, strerror, address)
 
     def __str__(self) -> str:
+        # Neither ip:port nor the path of a Unix socket: a name that has no address.
+        if not re.search(r"/|:\d+$", str(self.filename)):
+            return (
+                f"cannot listen on {self.filename}: {self.strerror}; set Config.host (or admin_host) to an address "
+                "of this machine, or to a name that has one"
+            )
         return (
             f"cannot listen on {self.filename}: {self.strerror}; choose another Config.port (0 takes a free "
             "one), or run one `streamconductor serve module:server` and publish to it over HTTP"

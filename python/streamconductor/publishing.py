@@ -85,7 +85,7 @@ class Publishing(Foundation):
 
         Raises:
             MessageTooBig, NotRunning: as from `publish`.
-            TypeError: `to` or `exclude` holds what is no connection.
+            TypeError: `to` or `exclude` holds something else than connections.
             ValueError: both `to` and `user`, or NaN in the payload.
         """
         if to is not None and user is not None:
@@ -113,8 +113,15 @@ class Publishing(Foundation):
             required: whether `/readyz` turns red while it does not run.
 
         Raises:
+            TypeError: `source` is neither.
             WrongThread: not called on the loop's thread while the server runs.
         """
+        if not callable(source) and not hasattr(source, "__aiter__"):
+            kind = type(source).__name__
+            raise TypeError(
+                f"feed takes an async iterable, or a callable that returns one, not {kind}; "
+                "write an async generator function that yields (channel, payload)"
+            )
         if self._native is not None:
             self._running("feed")
         stem = name or str(getattr(source, "__name__", type(source).__name__))
@@ -161,8 +168,19 @@ class Publishing(Foundation):
                 waiter.set_result(None)
 
 
-def _ids(parameter: str, connections: Iterable[Connection[Any]]) -> list[str]:
-    try:
-        return [connection.id for connection in connections]
-    except AttributeError:
-        raise TypeError(f"broadcast takes connections in `{parameter}`, not their ids or users") from None
+def _ids(name: str, connections: object) -> list[str]:
+    """The ids of connections; an error says what is there instead."""
+    from .connection import Connection
+
+    if isinstance(connections, str) or not isinstance(connections, Iterable):
+        kind = type(connections).__name__
+        raise TypeError(f"broadcast: {name} is a list of connections, not {kind}; for users there is user=…")
+    ids = []
+    for connection in connections:
+        if not isinstance(connection, Connection):
+            kind = type(connection).__name__
+            raise TypeError(
+                f"broadcast: {name} holds connections, not {kind}; server.connection(id) finds one"
+            )
+        ids.append(connection.id)
+    return ids

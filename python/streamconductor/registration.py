@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .admission import Accept, Reject
 from .config import Config
 from .origins import check_origins
-from .units import LARGEST, format_size, size
+from .units import LARGEST, duration, format_size, size
 
 if TYPE_CHECKING:
     from ._core import Request
-    from .config_keywords import OverflowName, SizeLike
+    from .config_keywords import DurationLike, OverflowName, SizeLike
     from .connection import Backpressure, Connection
     from .health import Health
 
@@ -96,6 +96,8 @@ class Registration:
         self._channels: dict[str, tuple[str | None, int | None]] = {}
         self._assets: dict[str, tuple[bytes, str]] = {}
         self.asset("/streamconductor.js", _STATIC / "streamconductor.js", "text/javascript; charset=utf-8")
+        # Browsers do not ask for it; editors and bundlers do. There is no media type of its own.
+        self.asset("/streamconductor.d.ts", _STATIC / "streamconductor.d.ts", "text/plain; charset=utf-8")
 
     def route(
         self,
@@ -211,23 +213,29 @@ class Registration:
         self,
         name: str,
         *,
-        interval: float | None = None,
-        timeout: float | None = None,
+        interval: DurationLike | None = None,
+        timeout: DurationLike | None = None,
         required: bool = False,
     ) -> Callable[[HealthCheckT], HealthCheckT]:
         """Decorates a health check, async or plain, that returns a `Health`.
 
         Args:
             name: its name in `/readyz` and `/status`.
-            interval: seconds between two runs; `None`: `Config.health_interval`.
-            timeout: seconds one run may take; `None`: `Config.health_timeout`.
+            interval: seconds between two runs, or text such as ``"5s"``; `None`: `Config.health_interval`.
+            timeout: seconds one run may take, or text; `None`: `Config.health_timeout`.
             required: whether a failed or stale verdict turns `/readyz` red.
+
+        Raises:
+            ValueError: a duration that is none, or not above 0.
         """
         self._must_not_run("on_health")
         _check_path("on_health", name, example="database")
+        call = f"on_health({name!r})"
+        own_interval = None if interval is None else _read(call, "interval", interval, duration)
+        own_timeout = None if timeout is None else _read(call, "timeout", timeout, duration)
 
         def register(check: HealthCheckT) -> HealthCheckT:
-            self._health_checks.append((name, check, interval, timeout, required))
+            self._health_checks.append((name, check, own_interval, own_timeout, required))
             return check
 
         return register
@@ -254,12 +262,13 @@ class Registration:
             raise ValueError(
                 f"overflow {overflow!r} is unknown; choose disconnect, drop_oldest, drop_newest or conflate"
             )
-        mark = None if high_water is None else size(high_water)
-        if mark is not None and not 1 <= mark <= LARGEST:
-            raise ValueError(
-                f"high_water of channel {pattern!r} must be 1B to {format_size(LARGEST)}; "
-                "None compares with Config.high_water"
-            )
+        mark = None
+        if high_water is not None:
+            mark = int(_read(f"channel({pattern!r})", "high_water", high_water, size))
+            if mark > LARGEST:
+                raise ValueError(
+                    f"channel({pattern!r}): high_water = {high_water!r} must be at most {format_size(LARGEST)}"
+                )
         # In this order: what the native half refuses must not be remembered until the next start.
         self._define_channel(pattern, overflow, mark)
         self._channels[pattern] = (overflow, mark)
@@ -320,6 +329,17 @@ def _innermost(function: Callable[..., Any]) -> Callable[..., Any]:
         function = function.func
     is_plain = inspect.isfunction(function) or inspect.ismethod(function) or not callable(function)
     return function if is_plain else type(function).__call__
+
+
+def _read(call: str, name: str, value: object, read: Callable[[object], float]) -> float:
+    """A size or a duration as people write it, above 0; an error says where it stands."""
+    try:
+        number = read(value)
+    except ValueError as error:
+        raise ValueError(f"{call}: {name} = {value!r} {error}") from None
+    if number <= 0:
+        raise ValueError(f"{call}: {name} = {value!r} must be above 0; leave it out for the default")
+    return number
 
 
 def _check_path(call: str, path: object, example: str = "/…") -> None:

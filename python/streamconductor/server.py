@@ -16,6 +16,7 @@ from .certificates import Certificates, tls_setting
 from .config import Config
 from .dispatch import Dispatcher
 from .entry_log import EntryLog
+from .errors import BindError
 from .exit import stop_at_exit
 from .handlers import Handlers
 from .health import HealthChecks
@@ -255,7 +256,6 @@ class Server(Operation):
                 {"path": path, "content_type": content_type, "content": content}
                 for path, (content, content_type) in self._assets.items()
             ],
-            "retry_after": config.retry_after,
             "tokens": token_setting(config),
             "asks": self._on_connect is not None or self._pool_policy is not None,
             "has_pool_policy": self._pool_policy is not None,
@@ -284,7 +284,13 @@ def _settle(future: asyncio.Future[None]) -> None:
 async def _resolve(host: str, port: int) -> list[str]:
     """Addresses of a host, as ``ip:port``; a name may have several."""
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise BindError(error.errno or 0, f"the name has no address ({error.strerror})", host) from error
+    except UnicodeError as error:
+        # What no resolver is even asked for, such as a label of more than 63 bytes.
+        raise BindError(0, f"the name is none ({error})", host) from error
     addresses = []
     for family, _, _, _, address in found:
         ip, number = cast(tuple[str, int], address[:2])

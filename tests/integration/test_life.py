@@ -164,6 +164,9 @@ async def test_an_asset_and_the_client_script_are_served() -> None:
         status, script = await get(server.port, "/streamconductor.js")
         assert status == 200
         assert b"class" in script or b"function" in script
+        status, types = await get(server.port, "/streamconductor.d.ts")
+        assert status == 200
+        assert b"export declare class StreamConductorSocket" in types
         assert (await get(server.port, "/nothing"))[0] == 404
 
 

@@ -40,15 +40,15 @@ class Handle:
     def join(self, channel: str, first: object) -> None:
         self.commands.append(f"join {channel}")
 
-    def part(self, channel: str) -> None:
+    def part(self, channel: str) -> bool:
         self.commands.append(f"part {channel}")
+        return channel != "unknown"
 
     def end(self, code: int, reason: str, raised: bool = False) -> None:
         self.commands.append(f"end {code}")
 
 
-def connection_of(handle: Any) -> Connection[None]:
-    request: Any = object()
+def connection_of(handle: Any, request: Any = "one") -> Connection[None]:
     server: Any = sc.Server(sc.Config())
     return Connection(server, handle, request, None, None, None)
 
@@ -154,6 +154,24 @@ async def test_to_leave_what_one_is_not_in_says_nothing_to_the_shard() -> None:
     connection.unsubscribe("news")
     connection.unsubscribe("news")
     assert handle.commands == ["join news", "part news"]
+
+
+async def test_a_push_route_is_told_once_of_each_leave() -> None:
+    handle = Handle()
+    # Of such a connection there is no request, and its shard alone knows its channels.
+    connection = connection_of(handle, None)
+    for _ in range(3):
+        connection.unsubscribe("news")
+    assert handle.commands == ["part news"]
+    connection.subscribe("news")
+    for _ in range(3):
+        connection.unsubscribe("news")
+    assert handle.commands == ["part news", "join news", "part news"]
+    # What is no channel is not remembered: names must not gather.
+    for _ in range(2):
+        connection.unsubscribe("unknown")
+    assert handle.commands[3:] == ["part unknown"] * 2
+    assert connection._left == {"news"}
 
 
 async def test_the_channel_of_a_push_route_can_be_left() -> None:

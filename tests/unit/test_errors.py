@@ -109,6 +109,10 @@ def test_who_closed_and_how() -> None:
         (WrongThread("subscribe"), ["subscribe", "publish_nowait"]),
         (NotRunning("publish", "stopped"), ["publish", "stopped", "async with"]),
         (BindError(98, "Address already in use", "[::1]:80"), ["[::1]:80", "already in use", "Config.port"]),
+        (
+            BindError(-2, "the name has no address", "nowhere.test"),
+            ["nowhere.test", "no address", "Config.host"],
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +90,14 @@ def test_no_name_is_an_empty_word() -> None:
 
 def test_nothing_is_left_for_later() -> None:
     assert _lines_with(UNFINISHED) == []
+
+
+def test_make_build_brings_what_the_command_line_needs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = (ROOT / "requirements/build.txt").read_text()
+    needed = [re.split(r"[><=]", one)[0] for one in project["optional-dependencies"]["cli"]]
+
+    assert [name for name in needed if not re.search(rf"^{name}==", locked, re.M)] == []
 
 
 def test_no_path_of_the_machine_it_was_written_on() -> None:

@@ -69,6 +69,8 @@ pub struct Limits {
     pub max_pending: usize,
     /// Who leaves when a newcomer finds the pool full.
     pub eviction: Eviction,
+    /// How long 503 and 429 tell clients to wait.
+    pub retry_after: Duration,
 
     /// Bytes of real memory that all buffers together may take.
     pub memory_budget: usize,

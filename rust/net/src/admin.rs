@@ -71,7 +71,7 @@ impl AdminServer {
             match prepared {
                 Ok((runtime, listener)) => {
                     let _ = begun.send(Ok(()));
-                    let context = Context { guard: Guard::new(token), service };
+                    let context = Context { guard: Guard::new(token), service, changes: Semaphore::new(1) };
                     runtime.block_on(accept(listener, Rc::new(context), stopped));
                     // A service that blocks must not hold the thread.
                     runtime.shutdown_background();
@@ -113,8 +113,8 @@ impl Drop for AdminServer {
 fn prepare(listener: TcpListener) -> io::Result<(LocalRuntime, tokio::net::TcpListener)> {
     let runtime =
         // Status and metrics wait for shards, and a reconfiguration may wait for the application: on threads of
-        // their own, so that probes are answered meanwhile.
-        Builder::new_current_thread().enable_all().max_blocking_threads(2).build_local(LocalOptions::default())?;
+        // their own, so that probes are answered meanwhile. Two, and one for changes, which must not take the others.
+        Builder::new_current_thread().enable_all().max_blocking_threads(3).build_local(LocalOptions::default())?;
     let listener = {
         let _entered = runtime.enter();
         tokio::net::TcpListener::from_std(listener)?

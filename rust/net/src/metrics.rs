@@ -188,6 +188,8 @@ impl Snapshot {
     fn encode_loops(&self, families: &mut Families) -> std::fmt::Result {
         let stats = &self.stats;
         families.gauge("shards", "Shards", None, &self.shards)?;
+        let missing = "Shards that did not answer in time: their counts are those of their last answer";
+        families.gauge("shards_missing", missing, None, &self.missing)?;
         families.counter("turns", "Turns of the shards' loops", None, &stats.turns)?;
         let longest = stats.longest_turn.as_secs_f64();
         families.gauge("longest_turn", "The longest turn of a shard", Some(&Unit::Seconds), &longest)?;

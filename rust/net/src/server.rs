@@ -75,6 +75,14 @@ pub struct Foundations {
     pub upward: Arc<Upward>,
 }
 
+/// What all shards have counted.
+pub struct Counted {
+    /// The sums.
+    pub stats: Stats,
+    /// Shards that did not answer in time: their part is as old as their last answer.
+    pub missing: usize,
+}
+
 /// A running server.
 pub struct Server {
     inboxes: Arc<[Arc<Inbox>]>,
@@ -89,6 +97,8 @@ pub struct Server {
     tls: Option<Arc<Tls>>,
     stop_accepting: Arc<Notify>,
     running: Arc<Running>,
+    /// What each shard has reported last.
+    last: Mutex<Vec<Stats>>,
     /// The process whose threads these are.
     process: u32,
 }
@@ -136,6 +146,7 @@ impl Server {
             tls: settings.tls,
             stop_accepting: Arc::default(),
             running: Arc::default(),
+            last: Mutex::default(),
             process: std::process::id(),
             foundations,
         };
@@ -322,9 +333,15 @@ impl Server {
 
     /// Asks every shard and waits for the answers, which takes about a turn; those that do not come within
     /// `patience` are left out. Must not be called from a shard's thread.
-    fn ask<T: Send + 'static>(&self, patience: Duration, make: impl Fn(Sender<T>) -> Command) -> Vec<T> {
+    fn ask<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        make: impl Fn(usize, Sender<T>) -> Command,
+    ) -> Vec<T> {
         let (answer, answers) = mpsc::channel();
-        self.tell_all(|| make(answer.clone()));
+        for shard in 0..self.shards() {
+            self.tell(shard, make(shard, answer.clone()));
+        }
         drop(answer);
         let deadline = Instant::now() + patience;
         let mut all = Vec::with_capacity(self.shards());
@@ -337,7 +354,7 @@ impl Server {
     /// The connections that a filter means.
     pub fn list(&self, filter: &Filter) -> Vec<ConnectionView> {
         let mut all: Vec<ConnectionView> = self
-            .ask(Duration::from_secs(1), |answers| Command::List {
+            .ask(Duration::from_secs(1), |_, answers| Command::List {
                 filter: filter.clone(),
                 // Nobody waits any more: the answer is for nobody.
                 answer: Box::new(move |views| drop(answers.send(views))),
@@ -349,17 +366,24 @@ impl Server {
         all
     }
 
-    /// What all shards have counted.
-    pub fn stats(&self) -> Stats {
-        let all = self.ask(Duration::from_secs(1), |answers| {
-            Command::Report(Box::new(move |stats| drop(answers.send(stats))))
+    /// What all shards have counted. Of a shard that does not answer within a second, what it said last: sums must
+    /// not go back.
+    pub fn stats(&self) -> Counted {
+        let all = self.ask(Duration::from_secs(1), |shard, answers| {
+            Command::Report(Box::new(move |stats| drop(answers.send((shard, stats)))))
         });
-        let mut sum = Stats::default();
-        for one in &all {
-            sum.merge(one);
+        let missing = self.shards().saturating_sub(all.len());
+        let mut last = lock(&self.last);
+        last.resize_with(self.shards(), Stats::default);
+        for (shard, stats) in all {
+            if let Some(place) = last.get_mut(shard) {
+                *place = stats;
+            }
         }
+        let mut sum = Stats::default();
+        last.iter().for_each(|one| sum.merge(one));
         sum.compressed.merge(self.compression.compressed());
-        sum
+        Counted { stats: sum, missing }
     }
 
     /// Times that shards were woken for commands.

@@ -80,6 +80,7 @@ fn render(snapshot: &Snapshot, extra: StatusExtra) -> Value {
         "lag": durations(&stats.lag),
         "shards": {
             "count": snapshot.shards,
+            "missing": snapshot.missing,
             "longest_turn_seconds": stats.longest_turn.as_secs_f64(),
             "turns": stats.turns,
             "writes": stats.writes,

@@ -82,7 +82,7 @@ fn the_connection_after_the_last_one_waits_for_a_place() {
     assert_eq!(read_head(&mut next).0, 200, "before any of the others became idle for too long");
 }
 
-/// A service whose status waits until the test says so.
+/// A service whose status and changes wait until the test says so.
 struct Stuck {
     ledger: Ledger,
     asked: Sender<()>,
@@ -122,6 +122,7 @@ impl AdminService for Stuck {
     }
 
     fn reconfigure(&self, _: Value) -> Result<(), String> {
+        drop(self.status());
         Ok(())
     }
 }
@@ -150,6 +151,30 @@ fn probes_are_answered_while_the_status_waits_and_a_failure_is_an_answer() {
     assert_eq!(failed.status, 500);
     go.send(()).unwrap();
     assert_eq!(read_head(&mut waiting).0, 200);
+}
+
+#[test]
+fn changes_that_wait_hold_up_nothing_but_each_other() {
+    let (admin, was_asked, go) = stuck();
+    let change =
+        "POST /reconfigure HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    let mut waiting: Vec<_> = (0..4).map(|_| connect(admin.address())).collect();
+    for socket in &mut waiting {
+        socket.write_all(change.as_bytes()).unwrap();
+    }
+    was_asked.recv().unwrap();
+    // As the second of two readers, while the first waits as well.
+    let mut status = ask_status(admin.address());
+    was_asked.recv().unwrap();
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(ask(admin.address(), metrics).status, 500);
+    for _ in 0..5 {
+        go.send(()).unwrap();
+    }
+    assert_eq!(read_head(&mut status).0, 200);
+    for mut socket in waiting {
+        assert_eq!(read_head(&mut socket).0, 202);
+    }
 }
 
 #[test]

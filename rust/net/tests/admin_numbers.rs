@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::ledger::Owner;
 use streamconductor_core::lifecycle::State;
-use streamconductor_core::shard::command::{Command, Publication};
+use streamconductor_core::shard::command::{Command, Filter, Publication};
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::readiness::Verdict;
 
@@ -38,7 +38,7 @@ fn busy() -> Stand {
     drop(leaver);
     // Kept open for as long as the process lives.
     std::mem::forget(subscriber);
-    while stand.server.stats().codes.is_empty()
+    while stand.server.stats().stats.codes.is_empty()
         || stand.server.registry().snapshot().next() != Some(("room", 1))
     {}
     stand
@@ -182,9 +182,9 @@ fn status_and_metrics_agree_on_what_came_to_which_end() {
     }
     let open =
         |states: [u64; State::COUNT]| states[State::Flowing as usize] + states[State::Backpressured as usize];
-    while open(stand.server.stats().states) > 0 {}
+    while open(stand.server.stats().stats.states) > 0 {}
     drop(stalled);
-    while stand.server.stats().codes.is_empty() {}
+    while stand.server.stats().stats.codes.is_empty() {}
     let status = stand.get("/status").json();
     assert_eq!(
         (&status["endings"]["slow_consumer"], &status["close_codes"]),
@@ -221,4 +221,32 @@ fn health_checks_make_a_bounded_number_of_series() {
     let series = openmetrics::read(&stand.get("/metrics").body);
     let checks = series.keys().filter(|key| key.starts_with("streamconductor_health_check{")).count();
     assert_eq!(checks, 64 * 4);
+}
+
+#[test]
+fn a_shard_that_does_not_answer_is_missing_and_its_counts_stay() {
+    let stand = Stand::start(None);
+    let subscribers = [stand.subscriber("room"), stand.subscriber("room")];
+    let numbers = |stand: &Stand| {
+        let status = stand.get("/status").json();
+        (status["shards"]["missing"].clone(), status["handshakes"]["accepted"].clone())
+    };
+    assert_eq!(numbers(&stand), (json!(0), json!(2)));
+    // Both shards stand still until they are told to go on.
+    let gates: Vec<_> = (0..2)
+        .map(|shard| {
+            let (open, gate) = std::sync::mpsc::channel::<()>();
+            let answer = Box::new(move |_| {
+                // An error is what it waits for: the test has let go.
+                let _ = gate.recv();
+            });
+            stand.server.tell(shard, Command::List { filter: Filter::default(), answer });
+            open
+        })
+        .collect();
+    assert_eq!(numbers(&stand), (json!(2), json!(2)));
+    assert!(stand.get("/metrics").body.contains("\nstreamconductor_shards_missing 2\n"));
+    drop(gates);
+    assert_eq!(numbers(&stand), (json!(0), json!(2)));
+    drop(subscribers);
 }

@@ -145,14 +145,15 @@ impl ConnectionHandle {
         })
     }
 
-    /// Unsubscribes; never refused.
-    fn part(&self, python: Python<'_>, channel: &str) -> PyResult<()> {
+    /// Unsubscribes; never refused. False: there is no such channel, so nothing was told.
+    fn part(&self, python: Python<'_>, channel: &str) -> PyResult<bool> {
         self.check_thread(python, "unsubscribe")?;
         let found = self.link.server.registry().find(channel).cloned();
+        let is_known = found.is_some();
         if let Some(channel) = found {
             self.link.tell(channel.home(), Command::Unsubscribe { connection: self.id, channel });
         }
-        Ok(())
+        Ok(is_known)
     }
 
     /// Ends the connection; may be called from any thread. `raised`: the handler raised, and the code is 1011.

@@ -88,7 +88,6 @@ impl Server {
             reports_closes: settings.reports_closes,
             reports_backpressure: settings.reports_backpressure,
             has_pool_policy: settings.has_pool_policy,
-            retry_after: Duration::from_secs_f64(settings.retry_after),
             tokens: tokens.clone().map(|tokens| tokens as Arc<_>),
             plain: Arc::new(front),
             counts: Arc::new(Counts::default()),

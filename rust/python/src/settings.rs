@@ -48,6 +48,7 @@ pub struct LimitNumbers {
     max_handshake_rate: Option<u32>,
     max_pending: usize,
     eviction: String,
+    retry_after: f64,
     memory_budget: usize,
     trusted_proxies: Vec<String>,
     tick: f64,
@@ -96,6 +97,7 @@ impl LimitNumbers {
             max_handshake_rate: self.max_handshake_rate,
             max_pending: self.max_pending,
             eviction: eviction(&self.eviction)?,
+            retry_after: seconds(self.retry_after),
             memory_budget: self.memory_budget,
             origins,
             trusted_proxies: TrustedProxies::listed(&self.trusted_proxies)
@@ -227,7 +229,6 @@ pub struct ServerSettings {
     pub routes: Vec<RouteSetting>,
     pub channels: Vec<ChannelSetting>,
     pub assets: Vec<AssetSetting>,
-    pub retry_after: f64,
     pub tokens: Option<TokenSetting>,
     pub asks: bool,
     pub has_pool_policy: bool,

@@ -82,7 +82,7 @@ impl<W: Wire> Shard<W> {
         if refused.status == 503
             && !refusal.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
         {
-            refusal = refusal.retry_after(self.shared.site.retry_after);
+            refusal = refusal.retry_after(self.limits.retry_after);
         }
         if outcome != Outcome::Raised {
             // What the application said to its client is between the two; what it raised, it has logged.

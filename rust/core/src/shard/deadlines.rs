@@ -40,7 +40,7 @@ impl<W: Wire> Shard<W> {
                 State::Pending | State::Tls | State::Head => self.head_too_late(index, now),
                 State::Admitting => {
                     let reason = "on_connect gave no verdict within open_timeout";
-                    let refusal = Refusal::new(503, reason).retry_after(self.shared.site.retry_after);
+                    let refusal = Refusal::new(503, reason).retry_after(self.limits.retry_after);
                     self.refuse(index, &refusal, Outcome::TimedOut, now);
                 }
                 State::Lingering => self.vanish(index, Happened::SocketEnded, now),

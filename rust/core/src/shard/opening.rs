@@ -101,7 +101,7 @@ impl<W: Wire> Shard<W> {
         if let Some(count) = connection.peer.count.clone() {
             let Some(place) = count.take(limit) else {
                 let reason = "too many connections from this address (max_connections_per_address)";
-                let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+                let refusal = Refusal::new(429, reason).retry_after(self.limits.retry_after);
                 return self.refuse(index, &refusal, Outcome::Address, now);
             };
             connection.address_place = Some(place);
@@ -168,7 +168,7 @@ impl<W: Wire> Shard<W> {
 
     /// 503 with `Retry-After`.
     pub(super) fn refuse_full(&mut self, index: u32, reason: &'static str, now: Timestamp) {
-        let refusal = Refusal::new(503, reason).retry_after(self.shared.site.retry_after);
+        let refusal = Refusal::new(503, reason).retry_after(self.limits.retry_after);
         self.refuse(index, &refusal, Outcome::Full, now);
     }
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -26,8 +25,6 @@ pub struct Site {
     pub reports_backpressure: bool,
     /// Whether a pool policy may name victims, so that newcomers wait even when nobody leaves by order.
     pub has_pool_policy: bool,
-    /// How long 503 tells clients to wait.
-    pub retry_after: Duration,
     /// Checks bearer tokens before anybody gets a slot; `None`: nobody needs one.
     pub tokens: Option<Arc<dyn Tokens>>,
     /// Answers requests that are no upgrades: probes and assets.

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::guard::Guard;
@@ -36,6 +37,8 @@ const LINGER: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 pub struct Context {
     pub guard: Guard,
     pub service: Arc<dyn AdminService>,
+    /// Lets one change of the configuration at a time wait for the application.
+    pub changes: Semaphore,
 }
 
 /// Who talks to whom.

@@ -55,7 +55,7 @@ pub async fn answer(context: &Context, ends: Ends, request: Request<Incoming>) -
             metrics.map_or_else(raised, |body| respond(StatusCode::OK, crate::metrics::CONTENT_TYPE, body))
         }
         Route::Publish(name) => publish(service, &name, &head.uri, &head.headers, body).await,
-        Route::Reconfigure => reconfigure(service, body).await,
+        Route::Reconfigure => reconfigure(context, body).await,
     }
 }
 
@@ -88,7 +88,8 @@ async fn publish(
     }
 }
 
-async fn reconfigure(service: &Arc<dyn AdminService>, body: Incoming) -> Answer {
+async fn reconfigure(context: &Context, body: Incoming) -> Answer {
+    let service = &context.service;
     let (changes, _charge) = match body::read(body, MAX_CHANGES, service.ledger()).await {
         Ok(read) => read,
         Err(error) => return unread(error),
@@ -96,6 +97,8 @@ async fn reconfigure(service: &Arc<dyn AdminService>, body: Incoming) -> Answer 
     let Ok(changes) = serde_json::from_slice(&changes) else {
         return refusal(StatusCode::BAD_REQUEST, "the body is not JSON");
     };
+    // Never closed. Those who wait are bounded by the connections, and by how long one may take.
+    let _turn = context.changes.acquire().await.ok();
     match beside(service, |service| service.reconfigure(changes)).await {
         Some(Ok(())) => respond(StatusCode::ACCEPTED, JSON, "{}\n"),
         Some(Err(why)) => refusal(StatusCode::BAD_REQUEST, &why),

@@ -34,7 +34,7 @@ pub enum PublishError {
 }
 
 /// What an admin address asks of its server. `livez`, `readyz`, `publish`, `max_payload` and `ledger` are called
-/// on the admin thread and must not block; the others run beside it, two at a time.
+/// on the admin thread and must not block; the others run beside it, three at a time and of `reconfigure` one.
 pub trait AdminService: Send + Sync + 'static {
     /// Status and JSON body of `/livez`.
     fn livez(&self) -> (u16, String);

@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub used: usize,
     pub owners: [(Owner, usize); Owner::ALL.len()],
     pub shards: usize,
+    /// Those whose counts are old, as they did not answer in time.
+    pub missing: usize,
     /// Times that shards were woken for commands.
     pub command_wakes: u64,
     /// Times that the application's loop was woken for events.
@@ -84,8 +86,10 @@ impl Snapshot {
     pub fn take(server: &Server, readiness: &Readiness) -> Self {
         let ledger = &server.foundations().ledger;
         let events = server.foundations().upward.status();
+        let counted = server.stats();
         Self {
-            stats: server.stats(),
+            stats: counted.stats,
+            missing: counted.missing,
             uptime: readiness.uptime(),
             degradation: readiness.degradation(),
             report: readiness.report(),

@@ -57,7 +57,6 @@ impl Stand {
             reports_backpressure: false,
             has_pool_policy: false,
             tokens: None,
-            retry_after: Duration::from_secs(1),
             plain: Arc::new(Front { readiness: Arc::clone(&readiness), assets: HashMap::new() }),
             counts: Arc::new(Counts::default()),
         };
@@ -213,6 +212,7 @@ fn limits() -> Limits {
         max_connections_per_user: None,
         max_handshake_rate: None,
         max_pending: 4,
+        retry_after: Duration::from_secs(1),
         eviction: Eviction::Reject,
         memory_budget: 64 << 20,
         origins: Origins::Any,
