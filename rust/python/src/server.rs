@@ -35,9 +35,10 @@ use crate::bridge::Bridge;
 use crate::connection::{ConnectionHandle, header_size, parse_id};
 use crate::convert::{Payload, check_channel};
 use crate::error;
+use crate::health::HealthVerdict;
 use crate::link::Link;
 use crate::request::Request;
-use crate::settings::{HealthVerdict, LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
+use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
 use crate::site;
 use crate::view::View;
 
@@ -393,7 +394,7 @@ impl Server {
     /// A health check gave its verdict.
     fn record_health(&self, python: Python<'_>, name: String, verdict: HealthVerdict) -> PyResult<()> {
         let at = self.link(python)?.server.now();
-        self.readiness.record(name, verdict.given(at));
+        self.readiness.record(name, verdict.given_at(at));
         Ok(())
     }
 

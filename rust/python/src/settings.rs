@@ -8,9 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
 use streamconductor_core::handshake::TrustedProxies;
-use streamconductor_core::time::Timestamp;
 use streamconductor_net::listener::Address;
-use streamconductor_net::readiness::Verdict;
 use streamconductor_net::tls::Files;
 
 /// `Config.limits()`: bytes, seconds, counts and names, validated there.
@@ -245,25 +243,6 @@ impl ServerSettings {
             return Ok(vec![Address::Unix(path.clone())]);
         }
         self.addresses.iter().map(|text| Ok(Address::Tcp(socket_address(text)?))).collect()
-    }
-}
-
-/// What a health check says.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct HealthVerdict {
-    state: String,
-    required: bool,
-    detail: String,
-    facts: String,
-    stale_after: f64,
-}
-
-impl HealthVerdict {
-    /// The verdict, given at that moment.
-    pub fn given(self, at: Timestamp) -> Verdict {
-        let Self { state, required, detail, facts, stale_after } = self;
-        Verdict { state, required, detail, facts, at, stale_after: Duration::from_secs_f64(stale_after) }
     }
 }
 
