@@ -47,7 +47,7 @@ class ConfigKeywords(TypedDict, total=False):
     ping_timeout: DurationLike | None
     max_frame_rate: int | None
     max_control_rate: int | None
-    compression: bool | None
+    compression: bool
     compression_threshold: SizeLike
     shutdown_grace: DurationLike
     max_connection_age: DurationLike | None
