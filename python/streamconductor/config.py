@@ -235,7 +235,7 @@ class Config(BaseSettings):
         unit="frames a second", none="no limit", reached="close 1008 `violation`")
 
     compression: Switch = _setting(False, "Whether newcomers may have permessage-deflate",
-        unit="true or false", none="the same as False",
+        unit="true or false",
         reached="a client that offers it gets smaller messages, for some of a processor's time; others get none")
     compression_threshold: Size = _setting(512, "Outbound messages that are compressed, from this length on",
         unit="bytes", reached="it is compressed, once for all subscribers whose clients take the same window")

@@ -66,7 +66,7 @@ class ConfigKeywords(TypedDict, total=False):
     max_message_rate: int | None
     max_byte_rate: SizeLike | None
     max_control_rate: int | None
-    compression: bool | None
+    compression: bool
     compression_threshold: SizeLike
     shutdown_grace: DurationLike
     max_connection_age: DurationLike | None

@@ -18,6 +18,7 @@ class Frame(NamedTuple):
     opcode: int
     payload: bytes
     final: bool = True
+    compressed: bool = False
 
     @property
     def code(self) -> int | None:
@@ -75,8 +76,9 @@ def close(code: int | None = None, reason: bytes = b"") -> bytes:
     return frame(CLOSE, b"" if code is None else code.to_bytes(2, "big") + reason)
 
 
-def parse(data: bytes | bytearray) -> tuple[Frame, int] | None:
-    """The first frame of `data` and its bytes; None when it is not complete.
+def parse(data: bytes | bytearray, *, may_be_compressed: bool = False) -> tuple[Frame, int] | None:
+    """The first frame of `data` and its bytes; None when it is not complete. `may_be_compressed`:
+    permessage-deflate was negotiated.
 
     Raises:
         AssertionError: no server may send this.
@@ -84,7 +86,8 @@ def parse(data: bytes | bytearray) -> tuple[Frame, int] | None:
     if len(data) < 2:
         return None
     first, second = data[0], data[1]
-    assert not first & 0x70, f"reserved bits in {first:#x}, and no extension was negotiated"
+    compressed = may_be_compressed and first & 0x70 == 0x40
+    assert compressed or not first & 0x70, f"reserved bits in {first:#x}, and no extension was negotiated"
     assert not second & 0x80, "a server never masks"
     opcode, length, start = first & 0x0F, second & 0x7F, 2
     assert opcode in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG), f"opcode {opcode}"
@@ -98,6 +101,8 @@ def parse(data: bytes | bytearray) -> tuple[Frame, int] | None:
     if opcode >= CLOSE:
         assert length <= 125, "a control frame of more than 125 bytes"
         assert first & 0x80, "a control frame in fragments"
+        assert not compressed, "a compressed control frame"
     if len(data) < start + length:
         return None
-    return Frame(opcode, bytes(data[start : start + length]), bool(first & 0x80)), start + length
+    payload = bytes(data[start : start + length])
+    return Frame(opcode, payload, bool(first & 0x80), compressed), start + length

@@ -92,6 +92,7 @@ class Peer:
             # Before the connection, or the window has been offered already.
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.buffer = bytearray()
+        self.agreed: str | None = None
         try:
             if source is not None:
                 # Every 127.x.y.z is this machine's, so one machine can be many clients.
@@ -168,20 +169,21 @@ class Peer:
         self.send(head(path, upgrade_headers(*more)))
         return self.switched()
 
-    def switched(self) -> Response:
-        """The 101."""
+    def switched(self, agreed: str | None = None) -> Response:
+        """The 101, which names the extension that is expected; `None`: none."""
         answer = self.response_head()
         assert answer.line == "HTTP/1.1 101 Switching Protocols", answer
         assert answer.one("Upgrade") == "websocket"
         assert answer.one("Connection") == "Upgrade"
         proof = base64.b64encode(hashlib.sha1(KEY.encode() + GUID).digest()).decode()
         assert answer.one("Sec-WebSocket-Accept") == proof
-        assert answer.one("Sec-WebSocket-Extensions") is None
+        assert answer.one("Sec-WebSocket-Extensions") == agreed
+        self.agreed = agreed
         return answer
 
     def any_frame(self) -> Frame:
         """The next frame, pings among them."""
-        while (found := frames.parse(self.buffer)) is None:
+        while (found := frames.parse(self.buffer, may_be_compressed=self.agreed is not None)) is None:
             assert self._more(), f"the server ended after {bytes(self.buffer)!r}"
         one, size = found
         del self.buffer[:size]

@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use streamconductor_core::channel::Channel;
 use streamconductor_core::codec::Kind;
-use streamconductor_core::deflate::{Compressor, Encoding, Encodings, Prepared, WindowBits};
+use streamconductor_core::deflate::{Compressor, Encoding, Encodings, INLINE, Prepared, WindowBits};
 use streamconductor_core::ledger::{Charge, Ledger, Level, Owner};
 use streamconductor_core::stats::Deflated;
 
@@ -91,6 +92,15 @@ impl Compression {
             }
         }
         prepared
+    }
+
+    /// A publication's compressed frames, if it is too long for a shard to make them.
+    pub fn publication(&self, channel: &Channel, kind: Kind, payload: &[u8]) -> Option<Box<Prepared>> {
+        if payload.len() <= INLINE {
+            return None;
+        }
+        let prepared = self.prepare(channel.encodings(), kind, payload);
+        (!prepared.is_empty()).then(|| Box::new(prepared))
     }
 
     /// What callers have compressed.
@@ -192,7 +202,9 @@ mod tests {
             compression.frame(Encoding::Deflate(bits), Kind::Text, &[b'x'; 100]).is_none(),
             "nobody waits"
         );
-        taken.into_iter().for_each(|context| compression.give_back(context));
+        for context in taken {
+            compression.give_back(context);
+        }
         assert_eq!(ledger.held_by(Owner::Compression), CONTEXTS * each, "kept");
         // Other windows replace them.
         let other = compression.frame(window(9), Kind::Text, &[b'x'; 100]);

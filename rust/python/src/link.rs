@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pyo3::prelude::*;
+use streamconductor_core::channel::Channel;
 use streamconductor_core::config::Limits;
-use streamconductor_core::deflate::{Encoding, Encodings, Prepared};
-use streamconductor_core::shard::command::Command;
+use streamconductor_core::deflate::{Encoding, Prepared};
+use streamconductor_core::shard::command::{Command, Publication};
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::driver_weight as weight;
 use streamconductor_net::mailbox::{Class, Full};
@@ -146,8 +147,26 @@ impl Link {
         compressed.unwrap_or_else(|| payload.frame())
     }
 
-    /// A payload's compressed frames for the encodings that those who are meant have.
-    pub fn prepare(&self, python: Python<'_>, encodings: Encodings, payload: &Payload<'_>) -> Prepared {
+    /// A payload for a channel; one that is too long for a shard to compress it comes with its compressed frames.
+    pub fn publication(
+        &self,
+        python: Python<'_>,
+        channel: &Channel,
+        payload: &Payload<'_>,
+        key: u64,
+    ) -> Publication {
+        let (kind, bytes) = (payload.kind(), payload.bytes());
+        let prepared = if channel.encodings().windows().next().is_some() {
+            unlocked(python, bytes.len(), || self.server.compression().publication(channel, kind, bytes))
+        } else {
+            None
+        };
+        Publication { kind, payload: payload.copy(), key, prepared }
+    }
+
+    /// A payload's compressed frames for every encoding that connections have.
+    pub fn prepare(&self, python: Python<'_>, payload: &Payload<'_>) -> Prepared {
+        let encodings = self.server.deflating().encodings();
         if encodings.windows().next().is_none() {
             return Prepared::default();
         }

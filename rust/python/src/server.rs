@@ -9,15 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use streamconductor_core::channel::{Policy, key_number};
 use streamconductor_core::config::Origins;
-use streamconductor_core::deflate::INLINE;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::lifecycle::Public;
-use streamconductor_core::shard::command::{
-    Admission, Audience, Broadcast, Command, Filter, Publication, Refused,
-};
+use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
 use streamconductor_core::shard::site::Site;
 use streamconductor_net::clock::Clock;
 use streamconductor_net::counts::Counts;
@@ -232,14 +229,7 @@ impl Server {
             return Ok(None);
         }
         let subscribers = channel.subscribers();
-        let prepared = if payload.bytes().len() > INLINE {
-            let prepared = link.prepare(python, channel.encodings(), &payload);
-            (!prepared.is_empty()).then(|| Box::new(prepared))
-        } else {
-            None
-        };
-        let (kind, key) = (payload.kind(), key.map_or(0, key_number));
-        let publication = Publication { kind, payload: payload.copy(), key, prepared };
+        let publication = link.publication(python, &channel, &payload, key.map_or(0, key_number));
         let command = Command::Publish { channel, publication };
         link.send(python, home, command).map_err(|full| error::overloaded(python, full))?;
         Ok(Some(subscribers))
@@ -265,7 +255,7 @@ impl Server {
         if waits && (0..link.server.shards()).any(|shard| link.server.must_wait(shard)) {
             return Ok(false);
         }
-        let prepared = link.prepare(python, link.server.deflating().encodings(), &payload);
+        let prepared = link.prepare(python, &payload);
         let bytes: Bytes = payload.copy();
         for shard in 0..link.server.shards() {
             let audience = match (&to, &user) {

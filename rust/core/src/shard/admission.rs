@@ -31,7 +31,7 @@ impl<W: Wire> Shard<W> {
         let count = admission.user.as_ref().map(|user| self.shared.site.counts.of_user(user));
         let Ok(counted) = count.map_or(Ok(None), |count| count.take(limit).map(Some).ok_or(())) else {
             let reason = "too many connections of this user (max_connections_per_user)";
-            let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+            let refusal = Refusal::new(429, reason).retry_after(self.limits.retry_after);
             return self.refuse(index, &refusal, Outcome::User, now);
         };
         let Some(connection) = self.places.get_mut(index) else { return };

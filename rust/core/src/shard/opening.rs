@@ -93,7 +93,7 @@ impl<W: Wire> Shard<W> {
             && !self.shared.site.counts.take_handshake(address.ip(), rate, now)
         {
             let reason = "too many handshakes from this address (max_handshake_rate)";
-            let refusal = Refusal::new(429, reason).retry_after(self.shared.site.retry_after);
+            let refusal = Refusal::new(429, reason).retry_after(self.limits.retry_after);
             return self.refuse(index, &refusal, Outcome::Rate, now);
         }
         let limit = self.limits.max_connections_per_address;

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use serde_json::Value;
 use streamconductor_core::channel::{MAX_NAME, key_number};
 use streamconductor_core::codec::Kind;
-use streamconductor_core::deflate::INLINE;
 use streamconductor_core::ledger::{Ledger, Level};
 use streamconductor_core::shard::command::{Command, Publication};
 
@@ -144,12 +143,7 @@ impl AdminService for ServerAdmin {
         }
         let Some(channel) = self.server.registry().find(name).cloned() else { return Ok(0) };
         let (home, subscribers) = (channel.home(), channel.subscribers());
-        let prepared = if payload.len() > INLINE {
-            let prepared = self.server.compression().prepare(channel.encodings(), kind, &payload);
-            (!prepared.is_empty()).then(|| Box::new(prepared))
-        } else {
-            None
-        };
+        let prepared = self.server.compression().publication(&channel, kind, &payload);
         let publication = Publication { kind, payload, key: key.map_or(0, key_number), prepared };
         let command = Command::Publish { channel, publication };
         let bytes = driver::weight(&command);
