@@ -126,8 +126,11 @@ class Arrivals:
             return
         try:
             if verdict.subprotocol is not None and verdict.subprotocol not in request.subprotocols:
+                # An offer that carries a token is none, and the token belongs in no log.
+                is_token = verdict.subprotocol.startswith("bearer.")
+                shown = "a bearer token" if is_token else repr(verdict.subprotocol)
                 raise ValueError(
-                    f"Accept.subprotocol is {verdict.subprotocol!r}, which the client does not offer; "
+                    f"Accept.subprotocol is {shown}, which the client does not offer; "
                     "choose one of request.subprotocols, or None"
                 )
             channels = self._channels(verdict)

@@ -80,14 +80,16 @@ class Validator(Generic[T]):
             raise InvalidMessage(_reason("", _QUOTED.sub("a value", str(error)))) from None
 
     def _place(self, location: tuple[int | str, ...]) -> str:
-        """Where in the message, in the model's own words: a key that the peer chose is as much its payload as a value."""
+        """Where in the message, in the model's own words: a key that the peer chose is its payload like a value."""
         if self._names is None:
             try:
                 schema: object = self._adapter.json_schema()
             except Exception:  # a type without a JSON schema: then no names are known
                 schema = {}
             self._names = frozenset(_properties(schema))
-        return ".".join(str(step) if isinstance(step, int) or step in self._names else "…" for step in location)
+        return ".".join(
+            str(step) if isinstance(step, int) or step in self._names else "…" for step in location
+        )
 
 
 def _properties(schema: object) -> Iterator[str]:

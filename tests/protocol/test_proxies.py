@@ -204,7 +204,15 @@ def test_behind_nginx_nobody_can_pass_for_another(proxied: tuple[Site, Nginx], n
 
 def test_behind_nginx_a_standard_header_survives_what_stands_before_it(proxied: tuple[Site, Nginx]) -> None:
     _, nginx = proxied
-    for lie in ["for=203.0.113.7", 'for="203.0.113.7', 'x="\\', '"', "for=203.0.113.7;by=", ",,;;", "for=127.0.0.1"]:
+    for lie in [
+        "for=203.0.113.7",
+        'for="203.0.113.7',
+        'x="\\',
+        '"',
+        "for=203.0.113.7;by=",
+        ",,;;",
+        "for=127.0.0.1",
+    ]:
         with through(nginx, "standard", "127.0.0.5") as peer:
             assert address(peer, ("Forwarded", lie))[0] == "127.0.0.5", lie
 

@@ -61,9 +61,9 @@ http {{
 
 
 # Headers of a location replace all those that stand further out.
-UPGRADE = (
-    "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; proxy_set_header Host $http_host;"
-)
+UPGRADE = """proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection upgrade;
+            proxy_set_header Host $http_host;"""
 
 
 def executable() -> str | None:

@@ -4,7 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::handshake::{Forwarding, Refusal, Request, Upgrade, Verdict, forwarding, judge, refusal_response};
+use crate::handshake::{
+    Forwarding, Origin, Refusal, Request, Upgrade, Verdict, forwarding, judge, refusal_response,
+};
 use crate::ledger::Level;
 use crate::lifecycle::{Event as Happened, State};
 use crate::shard::Shard;
@@ -291,11 +293,14 @@ impl<W: Wire> Shard<W> {
         let Some(origin) = request.origin().and_then(|origin| std::str::from_utf8(origin).ok()) else {
             return false;
         };
-        if self.refused_origins.len() < REMEMBERED
-            && !self.refused_origins.iter().any(|known| known == origin)
-        {
-            self.refused_origins.push(origin.to_owned());
-            self.events.push(Event::OriginRefused { origin: origin.to_owned() });
+        // In normal form only: a path or a query, which no origin has, may hold what must not be shown.
+        let parsed = Origin::parse(origin).map(|origin| origin.to_string());
+        let Some(origin) = parsed.or_else(|| (origin == "null").then(|| origin.to_owned())) else {
+            return false;
+        };
+        if self.refused_origins.len() < REMEMBERED && !self.refused_origins.contains(&origin) {
+            self.refused_origins.push(origin.clone());
+            self.events.push(Event::OriginRefused { origin });
         }
         true
     }
