@@ -101,7 +101,9 @@ class Peer:
             if family != socket.AF_UNIX:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
-                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+                self.socket = tls.wrap_socket(
+                    self.socket, server_hostname="localhost", suppress_ragged_eofs=False
+                )
         except OSError:
             self.socket.close()
             raise
@@ -125,8 +127,20 @@ class Peer:
 
     # Receiving.
 
+    def receive(self, most: int) -> bytes:
+        """What has come, at most that many bytes; none at the end.
+
+        Raises:
+            ConnectionResetError: the end is a reset; over TLS any end without a close_notify, which is what Python's
+                TLS makes of a reset.
+        """
+        try:
+            return self.socket.recv(most)
+        except ssl.SSLEOFError:
+            raise ConnectionResetError("ended without a close_notify") from None
+
     def _more(self) -> bool:
-        data = self.socket.recv(65_536)
+        data = self.receive(65_536)
         self.buffer += data
         return bool(data)
 
@@ -209,7 +223,7 @@ class Peer:
     def ending(self) -> str:
         """How the connection ends, FIN or RST, with nothing before it."""
         try:
-            more = self.socket.recv(65_536)
+            more = self.receive(65_536)
         except ConnectionResetError:
             return "RST"
         assert not self.buffer, f"unread: {bytes(self.buffer)!r}"
@@ -228,7 +242,7 @@ class Peer:
         """Reads all there is until the connection ends; how it ends."""
         self.buffer.clear()
         try:
-            while self.socket.recv(1 << 20):
+            while self.receive(1 << 20):
                 pass
         except ConnectionResetError:
             return "RST"

@@ -247,6 +247,9 @@ async def main(settings: dict[str, Any], has_on_connect: bool, descriptors: int)
     async with target.server:
         # How often exceptions are logged has a test of its own; here each must be seen.
         target.server._handlers._log._rate = sys.maxsize
+        # What the start has made is no garbage of a row's; without it a collection takes no time.
+        gc.collect()
+        gc.freeze()
         if descriptors:
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         publishing = asyncio.create_task(target.publish_numbers())
