@@ -54,8 +54,8 @@ CHANNELS = (
     *(Channel(f"push:{number}", "push", 128, high_water="512KiB") for number in range(2)),
     Channel("stall:drop_oldest", "drop_oldest", 2048),
     Channel("stall:drop_newest", "drop_newest", 2048),
-    Channel("stall:conflate", "conflate", 2048, keys=16, high_water="32KiB"),
-    Channel("stall:disconnect", "disconnect", 2048, high_water="32KiB"),
+    Channel("stall:conflate", "conflate", 2048, keys=16, high_water="64KiB"),
+    Channel("stall:disconnect", "disconnect", 2048, high_water="256KiB"),
 )
 
 
@@ -162,8 +162,8 @@ class Program:
             # Short, so that a soak sees many; stalls of six seconds must stay below the timeouts.
             "ping_interval": 6,
             "ping_timeout": 10,
-            "high_water": "128KiB",
-            "low_water": "16KiB",
+            "high_water": "256KiB",
+            "low_water": "64KiB",
             "max_buffered": "1MiB",
             "dwell": 3,
         }

@@ -10,6 +10,10 @@ from rich.table import Table
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 60
+CROWDED = (
+    "; whoever does not run for so long is a slow reader or misses its handshake: what is wrong below may be the "
+    "machine's fault, which had no core for each side"
+)
 
 
 def plot(values: Sequence[float], width: int = WIDTH) -> str:
@@ -48,6 +52,12 @@ def show(report: dict[str, Any], console: Console) -> None:
         "endings": ", ".join(f"{name} {count:,}" for name, count in books["endings"].items()),
         "load": f"server {report['server_load']:.2f} of a core, client {report['client_load']:.2f}; "
         f"{books['pings']:,} pings",
+        "late": f"publisher at most {report['late_seconds']:.2f} s, client {report['client_late_seconds']:.2f} s"
+        + (
+            CROWDED
+            if ledger["violations"] and max(report["late_seconds"], report["client_late_seconds"]) > 1
+            else ""
+        ),
         "memory": f"{memory['before_mib']:.1f} MiB before, {memory['peak_mib']:.1f} at most, "
         f"{memory['after_mib']:.1f} after; slope {memory['slope_mib_per_hour']:+.1f} MiB an hour, "
         + (

@@ -25,8 +25,9 @@ use crate::failure::Failure;
 const EVENTS: usize = 1024;
 const CONTROL: Token = Token(usize::MAX);
 
-/// Connections that may be opening at once, so that the server's pending places suffice.
-const OPENING: usize = 64;
+/// Connections that may be opening at once: each has five seconds for its part of the handshake, on whatever the
+/// machine leaves to both sides.
+const OPENING: usize = 16;
 
 /// What the kernel holds for somebody who stalls: little, so that a stall reaches the server soon, but more than a
 /// segment on loopback (64 KiB), or the window opens in steps of the persist timer, and whoever reads is slow too.
@@ -35,8 +36,11 @@ const STALLED_BUFFER: usize = 96 * 1024;
 /// How often it is looked for what is overdue.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// A turn of this side that may have been too long for those on a channel that disconnects.
+const SLOW_TURN: Duration = Duration::from_millis(400);
+
 /// How much sooner something is overdue once the run has failed.
-const HURRY: Duration = Duration::from_secs(17);
+const HURRY: Duration = Duration::from_secs(12);
 
 /// Echoes sent at once, at most, and the milliseconds between two such times.
 const ECHOES: usize = 8;
@@ -173,8 +177,14 @@ impl Field {
             }
         }
         let now = Instant::now();
-        self.longest_turn = self.longest_turn.max(now - self.last_turn);
+        let turn = now - self.last_turn;
+        self.longest_turn = self.longest_turn.max(turn);
         self.last_turn = now;
+        if turn > SLOW_TURN {
+            // To the server this was a stall like any other, though nobody had planned it.
+            let lives = self.places.iter_mut().filter_map(|place| place.life.as_mut());
+            lives.for_each(Life::has_stalled);
+        }
         self.pass_time(now);
         Ok(())
     }

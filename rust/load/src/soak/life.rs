@@ -174,8 +174,13 @@ impl Life {
         if !self.role.stalls() || random.below(3) == 0 {
             return SHORT_STALL;
         }
-        self.course.may_be_cut |= self.role == Role::Disconnect;
+        self.has_stalled();
         STALL
+    }
+
+    /// It has not read for so long that its channel may end it, if it is one that does.
+    pub(crate) fn has_stalled(&mut self) {
+        self.course.may_be_cut |= self.role == Role::Disconnect;
     }
 
     /// Reads again; returns what it does next and when.
@@ -241,7 +246,10 @@ impl Life {
         }
         let (identity, role, intent) = (self.identity, self.role, self.course.intent);
         ledger.violation(|| {
-            format!("connection {identity} ({role}): ended while {intent:?}, close {code:?}, {:?}", end.fault)
+            format!(
+                "connection {identity} ({role}): ended while {intent:?}: {:?}, {:?}",
+                end.close, end.fault
+            )
         });
         self.course.account(code.is_some(), &[])
     }

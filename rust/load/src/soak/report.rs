@@ -97,6 +97,10 @@ pub struct Report {
     pub server_load: f64,
     /// This side's.
     pub client_load: f64,
+    /// The most that the publisher was late.
+    pub late_seconds: f64,
+    /// The longest turn of this side. Seconds of it look to the server like readers who stall.
+    pub client_late_seconds: f64,
     /// Memory.
     pub memory: Memory,
     /// Descriptors before the first connection.

@@ -92,7 +92,9 @@ pub(crate) fn report(
     watch: Watch,
     field: &mut Field,
 ) -> Result<Report, Failure> {
-    let Watch { samples, began, .. } = watch;
+    let Watch { samples, began, latest, longest_turn, .. } = watch;
+    // A run that failed while it opened ends within a turn that nobody has looked at.
+    let longest_turn = longest_turn.max(field.longest_turn.as_secs_f64());
     let seconds = samples.last().map_or(0.0, |sample| sample.seconds);
     let is_cut_short = field.ledger.violations > 0;
     let mut wrong = before.left(pulse);
@@ -126,6 +128,8 @@ pub(crate) fn report(
         deliveries_per_second: median(settled, |sample| sample.deliveries_per_second),
         server_load: median(settled, |sample| sample.server_load),
         client_load: median(settled, |sample| sample.client_load),
+        late_seconds: latest,
+        client_late_seconds: longest_turn,
         memory: Memory {
             before_mib: before.resident,
             peak_mib: samples.iter().map(|sample| sample.resident_mib).fold(before.resident, f64::max),

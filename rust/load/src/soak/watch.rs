@@ -46,6 +46,9 @@ pub(crate) struct Watch {
     pace: Pace,
     late: f64,
     pending: u64,
+    /// The most of either, all the time.
+    pub(crate) longest_turn: f64,
+    pub(crate) latest: f64,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -61,6 +64,8 @@ impl Watch {
             pace: Pace::new(soak.load),
             late: 0.0,
             pending: 0,
+            longest_turn: 0.0,
+            latest: 0.0,
             samples: Vec::new(),
         })
     }
@@ -77,6 +82,7 @@ impl Watch {
         }
         if let Some(pulse) = field.control.pulse.take() {
             self.late = pulse.late;
+            self.latest = self.latest.max(pulse.late);
             self.pending = pulse.servers.iter().map(|server| server.traffic.pending.bytes).sum();
             for server in &pulse.servers {
                 if !server.traffic.is_conserved() {
@@ -87,7 +93,9 @@ impl Watch {
         let sample = self.sample(field)?;
         self.samples.push(sample);
         let Sample { server_load: server, client_load: client, .. } = sample;
-        let late = self.late.max(std::mem::take(&mut field.longest_turn).as_secs_f64());
+        let turn = std::mem::take(&mut field.longest_turn).as_secs_f64();
+        self.longest_turn = self.longest_turn.max(turn);
+        let late = self.late.max(turn);
         if self.pace.adapt(Busy { server, client, late, pending: self.pending }) {
             field.control.tell(&format!("rate {}", self.pace.rate))?;
         }
