@@ -83,6 +83,7 @@ def links() -> Iterator[tuple[Path, str]]:
 
 def with_tables(text: str) -> str:
     """A document's text with the tables that its marks ask for."""
+
     def table(found: re.Match[str]) -> str:
         made = _rows() if found["rows"] else makers[found["sort"]](found["fields"].split())
         return f"{found['start']}{made}{found['end']}"

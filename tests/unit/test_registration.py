@@ -34,7 +34,9 @@ def test_run_takes_a_server_only(server: Any) -> None:
 
 @pytest.mark.parametrize("mark", [0, -1, "0", 2**48 + 1, 10**400, "many"])
 def test_the_mark_of_a_channel_is_a_size(mark: Any) -> None:
-    with pytest.raises(ValueError, match=r"high_water = .* (must be at most 262144GiB|must be above 0|is no size)"):
+    with pytest.raises(
+        ValueError, match=r"high_water = .* (must be at most 262144GiB|must be above 0|is no size)"
+    ):
         sc.Server(sc.Config()).channel("a", high_water=mark)
 
 
