@@ -148,7 +148,7 @@ class Config(BaseSettings):
         reached="it is cancelled and logged, and policy_fallback decides")
     policy_fallback: EvictionName = _setting("reject", "The order used when PoolPolicy raises or is late",
         unit="name of an order", reached="as with eviction")
-    retry_after: Seconds = _setting(5.0, "The Retry-After that a 503 carries, rounded up", unit="seconds",
+    retry_after: Seconds = _setting(5.0, "The Retry-After that a 503 or 429 carries, rounded up", unit="seconds",
         reached="clients that heed it come back then")
     origins: Literal["*"] | Names | None = _setting(None,
         "Pages that browsers may connect from: exact origins, `https://*.example.com` for all hosts below a "

@@ -222,7 +222,7 @@ def _log_change(check: Check, verdict: Health, error: BaseException | None) -> N
         level, red = (logging.WARNING, ", /readyz is red") if check.required else (logging.INFO, "")
         logger.log(level, "health check %r failed%s: %s", check.name, red, verdict.reason, exc_info=error)
     elif before and not now:
-        logger.info("health check %r is %s again", check.name, verdict.status)
+        logger.info("health check %r no longer fails: %s", check.name, verdict.status)
 
 
 async def _ask(function: CheckFunction, timeout: float) -> tuple[Health, BaseException | None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import streamconductor as sc
+from streamconductor.config_keywords import PrivacyName
 from tests.support.live import client, get, server_with, until
 from tests.support.programs import Program
 from tests.support.secrets_site import OWN_WORDS, SECRETS, admin, attack, build
@@ -152,7 +153,7 @@ def test_the_command_line_shows_none_either(log_format: str, tmp_path: Path) -> 
     [("full", r"127\.0\.0\.1"), ("prefix", r"127\.0\.0\.0/24"), ("hash", r"[0-9a-f]{12}")],
 )
 async def test_addresses_are_shown_in_the_form_that_is_asked_for(
-    form: sc.config.PrivacyName, shown: str, written: Written
+    form: PrivacyName, shown: str, written: Written
 ) -> None:
     server = server_with(address_privacy=form)
     told: list[tuple[str, int] | None] = []

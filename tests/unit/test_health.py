@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import selectors
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import FrozenInstanceError
@@ -353,3 +354,52 @@ def test_names_are_unique() -> None:
     checks.add("x", Health.ok)
     with pytest.raises(ValueError, match="'x' exists already"):
         checks.add("x", Health.ok)
+
+
+def test_a_change_is_logged_once_with_what_was_raised_and_the_verdict_names_its_kind_only(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Everybody may read `/readyz`: what an exception says was not written for everybody."""
+
+    async def scenario() -> None:
+        error = OSError("postgres://user:hunter2@db is away")
+        answers: list[Any] = [
+            Health.ok(),
+            error,
+            error,
+            Health.degraded("slow"),
+            error,
+            Health.ok(),
+            Health.ok(),
+        ]
+
+        def check() -> Health:
+            answer = answers.pop(0) if answers else Health.ok()
+            if isinstance(answer, OSError):
+                raise answer
+            assert isinstance(answer, Health)
+            return answer
+
+        checks = Checks(interval=1)
+        checks.add("required", check, required=True)
+        checks.add("other", lambda: Health.failed("down"))
+        await watch(checks, 8)
+        assert {detail for _, detail in checks.of("required")} <= {
+            "has not run yet",
+            "raised OSError",
+            "slow",
+            "",
+        }
+
+    caplog.set_level(logging.INFO, "streamconductor.health")
+    run(scenario)
+    lines = [(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records]
+    assert [line for line in lines if "'required'" in line[1]] == [
+        ("WARNING", "health check 'required' failed, /readyz is red: raised OSError", True),
+        ("INFO", "health check 'required' no longer fails: degraded", False),
+        ("WARNING", "health check 'required' failed, /readyz is red: raised OSError", True),
+        ("INFO", "health check 'required' no longer fails: ok", False),
+    ]
+    assert [line for line in lines if "'other'" in line[1]] == [
+        ("INFO", "health check 'other' failed: down", False)
+    ]
