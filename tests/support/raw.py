@@ -204,8 +204,10 @@ class Peer:
         return one
 
     def frame(self) -> Frame:
-        """The next frame that is no ping; pings are answered."""
+        """The next frame that is no ping; pings are answered, but not for ever."""
+        deadline = time.monotonic() + PATIENCE
         while (one := self.any_frame()).opcode == PING:
+            assert time.monotonic() < deadline, f"nothing but pings in {PATIENCE:g} s"
             self.send(frames.frame(PONG, one.payload))
         return one
 

@@ -113,6 +113,8 @@ all_refused(
     H10,
     {
         "missing": with_header(without="Sec-WebSocket-Key"),
+        "10 bytes": _key("AAAAAAAAAAAAAA=="),
+        "19 bytes": _key("AAAAAAAAAAAAAAAAAAAAAAAAAA=="),
         "15 bytes": _key("AAAAAAAAAAAAAAAAAAAA"),
         "17 bytes": _key("AAAAAAAAAAAAAAAAAAAAAAA="),
         "no base64": _key("!!!!!!!!!!!!!!!!!!!!!!=="),

@@ -181,8 +181,13 @@ class Target:
         }
 
     async def seen(self) -> dict[str, int]:
-        """What the application was asked and told, since the start."""
-        return {"asked": self.asked, "cancelled": self.cancelled, "listened": self.listened}
+        """What the application was asked and told, and how often accepting found no descriptor, since the start."""
+        return {
+            "asked": self.asked,
+            "cancelled": self.cancelled,
+            "listened": self.listened,
+            "starved": self.server.status()["accept_starved"],
+        }
 
     async def take_endings(self) -> list[tuple[int, str, str, str, int]]:
         """How connections ended since it was asked last."""
