@@ -50,6 +50,7 @@ class Dispatcher:
         arrivals: Arrivals,
         handlers: Handlers,
         *,
+        on_birth: Callable[..., object],
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
         on_reconfigure: Callable[[str, _core.Answer], None],
@@ -58,6 +59,7 @@ class Dispatcher:
         self._routes = routes
         self._arrivals = arrivals
         self._handlers = handlers
+        self._on_birth = on_birth
         self._on_room = on_room
         self._on_failure = on_failure
         self._on_reconfigure = on_reconfigure
@@ -106,7 +108,13 @@ class Dispatcher:
         self._loop.call_soon(self.run)
 
     def _take(self) -> bool:
-        flat, is_more = self._native.drain()
+        flat, born, is_more = self._native.drain()
+        # At once: whoever looks for connections finds these from now on.
+        for birth in born or ():
+            try:
+                self._on_birth(*birth)
+            except Exception:
+                logger.exception("a connection could not be made")
         if flat:
             items = iter(flat)
             self._batches.append(zip(items, items, items, strict=True))

@@ -7,12 +7,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
 from . import _core
 from .arrivals import Arrivals
 from .config import Config
+from .connection import Connection
 from .dispatch import Dispatcher
 from .errors import BindError
 from .exit import stop_at_exit
@@ -24,6 +26,9 @@ from .policy import PoolPolicy
 __all__ = ["Server"]
 
 logger = logging.getLogger("streamconductor.server")
+
+# Called by the native half, where no Python code may run: both are C.
+_BLANK = partial(object.__new__, Connection)
 
 # Seconds for handlers that were cancelled, and for the native threads, to end.
 _PATIENCE = 5.0
@@ -80,7 +85,7 @@ class Server(Operation):
         try:
             settings = await self._settings()
             self._native = _core.Server.start(
-                settings, self._schedule_uncork, self._connect, self.config.bearer_cookie
+                settings, self._schedule_uncork, _BLANK, self.config.bearer_cookie
             )
         except BaseException:
             self._state = before
@@ -124,6 +129,7 @@ class Server(Operation):
             self._routes,
             self._arrivals,
             self._handlers,
+            on_birth=self._connect,
             on_room=self._resume_publishers,
             on_failure=self._fail,
             on_reconfigure=self._reconfigure_over_http,
