@@ -90,7 +90,7 @@ rows: build test-tools ## the rows of hostile input, cheap ones a thousand times
 # The soak in small needs the client; in the tests' own profile, which is built in seconds.
 .PHONY: load-client
 load-client: | cargo
-	@cargo build --quiet -p streamconductor-load
+	@cargo build --locked --quiet -p streamconductor-load
 
 test-tools: $(STAMPS)/test-requirements
 
@@ -124,7 +124,7 @@ $(NODE_MODULES): tests/node/package.json tests/node/package-lock.json | system-p
 
 # The client under test is built as the tests are, whose artefacts are there already.
 conformance: build ## all cases of Autobahn|Testsuite, both roles (ACCEPT=1: as it is now is right; CASES="9.* 6.4.3")
-	@cargo build --quiet -p streamconductor-load
+	@cargo build --locked --quiet -p streamconductor-load
 	@set -f; $(VENV_PYTHON) -m compliance --load '$(RUST_TARGET)/debug/streamconductor-load' $(if $(ACCEPT),--accept) -- $(CASES)
 # ------------------------------------------------------------------------------------------------------- fuzzing
 

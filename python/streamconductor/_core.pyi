@@ -175,7 +175,7 @@ class Server:
     def start(
         settings: dict[str, Any],
         schedule: Callable[[], object],
-        factory: Callable[..., object],
+        blank: Callable[[], object],
         bearer_cookie: str | None,
     ) -> Server:
         """Binds and starts."""
@@ -187,8 +187,10 @@ class Server:
         """The addresses that were bound."""
     def fileno(self) -> int:
         """The descriptor that is readable while events wait."""
-    def drain(self) -> tuple[list[Any], bool]:
-        """A flat list of (sort, whom, what), and whether more is waiting."""
+    def drain(self) -> tuple[list[Any], list[tuple[Any, ...]] | None, bool]:
+        """A flat list of (sort, whom, what); the blank connections in it, with what makes them; and whether more is
+        waiting.
+        """
     def uncork(self) -> None:
         """Wakes the shards for what was sent since the last call."""
     def admit(

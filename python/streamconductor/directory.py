@@ -76,13 +76,13 @@ class Directory(Publishing):
 
     def _connect(
         self,
+        connection: Connection[Any],
         handle: _core.ConnectionHandle,
         request: _core.Request,
         subprotocol: str | None,
         user: str | None,
-    ) -> Connection[Any]:
-        """Called by the native half for each connection that opens and is held."""
+    ) -> None:
+        """Makes a blank connection, one that has opened and is held, what it is."""
         context, channels = self._arrivals.opened(handle.id)
-        connection: Connection[Any] = Connection(self, handle, request, subprotocol, user, context)
+        Connection.__init__(connection, self, handle, request, subprotocol, user, context)
         connection._channels = set(channels)
-        return connection

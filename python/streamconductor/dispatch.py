@@ -54,6 +54,7 @@ class Dispatcher:
         handlers: Handlers,
         entry_log: EntryLog,
         *,
+        on_birth: Callable[..., object],
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
         on_reconfigure: Callable[[str, _core.Answer], None],
@@ -63,6 +64,7 @@ class Dispatcher:
         self._arrivals = arrivals
         self._handlers = handlers
         self._entry_log = entry_log
+        self._on_birth = on_birth
         self._on_room = on_room
         self._on_failure = on_failure
         self._on_reconfigure = on_reconfigure
@@ -111,7 +113,13 @@ class Dispatcher:
         self._loop.call_soon(self.run)
 
     def _take(self) -> bool:
-        flat, is_more = self._native.drain()
+        flat, born, is_more = self._native.drain()
+        # At once: whoever looks for connections finds these from now on.
+        for birth in born or ():
+            try:
+                self._on_birth(*birth)
+            except Exception:
+                logger.exception("a connection could not be made")
         if flat:
             items = iter(flat)
             self._batches.append(zip(items, items, items, strict=True))

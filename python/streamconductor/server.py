@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -14,6 +15,7 @@ from . import _core
 from .arrivals import Arrivals
 from .certificates import Certificates, tls_setting
 from .config import Config
+from .connection import Connection
 from .dispatch import Dispatcher
 from .entry_log import EntryLog
 from .errors import BindError
@@ -26,6 +28,9 @@ from .policy import PoolPolicy
 __all__ = ["Server"]
 
 logger = logging.getLogger("streamconductor.server")
+
+# Called by the native half, where no Python code may run: both are C.
+_BLANK = partial(object.__new__, Connection)
 
 # Seconds for handlers that were cancelled, and for the native threads, to end.
 _PATIENCE = 5.0
@@ -83,7 +88,7 @@ class Server(Operation):
         try:
             settings = await self._settings()
             self._native = _core.Server.start(
-                settings, self._schedule_uncork, self._connect, self.config.bearer_cookie
+                settings, self._schedule_uncork, _BLANK, self.config.bearer_cookie
             )
         except BaseException:
             self._state = before
@@ -129,6 +134,7 @@ class Server(Operation):
             self._arrivals,
             self._handlers,
             self._entry_log,
+            on_birth=self._connect,
             on_room=self._resume_publishers,
             on_failure=self._fail,
             on_reconfigure=self._reconfigure_over_http,

@@ -105,3 +105,49 @@ def test_the_interpreter_ends_under_load_every_time(tmp_path: Path, way: str, ru
             line for line in lines if "Fatal" in line or "panicked" in line or "terminate called" in line
         ]
         assert (code, fatal) == (0, []), (run, lines)
+
+
+SLOW_BIRTH = """
+import asyncio, socket, sys, threading, time
+import streamconductor as sc
+
+server = sc.Server(sc.Config(port=0, threads=1, max_connections=8))
+server.on_message("/")(lambda connection, message: None)
+born, ready = threading.Event(), threading.Event()
+
+class Late:
+    sleep = staticmethod(time.sleep)
+
+    def __del__(self):
+        # The interpreter is being torn down by now; this thread lets the other one ask for it.
+        self.sleep(0.5)
+
+late = Late()
+
+def slow(*arguments):
+    born.set()
+    # Lets go of the interpreter again and again, until it ends this thread instead of coming back.
+    while True:
+        time.sleep(0.005)
+
+server._connect = slow
+
+async def serve():
+    await server.start()
+    ready.set()
+    await server.serve_forever()
+
+threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+ready.wait()
+peer = socket.create_connection(("127.0.0.1", server.port))
+peer.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n"
+             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\\r\\nSec-WebSocket-Version: 13\\r\\n\\r\\n")
+born.wait()
+"""
+
+
+def test_no_python_code_runs_within_the_native_half(tmp_path: Path) -> None:
+    """Else its thread, ended where it waits for the interpreter, would be unwound through Rust."""
+    script = tmp_path / "program.py"
+    script.write_text(SLOW_BIRTH)
+    assert ended("-W", "ignore", str(script), cwd=ROOT) == (0, [])

@@ -56,9 +56,9 @@ def keeps_its_promises(config: Config) -> None:
     """Said anew, so that a promise that is no longer checked shows."""
     assert 0 < config.policy_timeout < config.open_timeout <= 5
     assert config.close_timeout + 1 < config.shutdown_grace
-    assert 0 < config.low_water < config.high_water <= config.max_buffered <= 8 * 2**20
+    assert 0 < config.low_water < config.high_water <= config.max_buffered
     assert config.max_frame_size <= config.max_message_size
-    assert config.memory_budget >= max(config.max_buffered, config.threads * 2**20)
+    assert config.memory_budget >= max(2 * config.max_buffered, config.threads * 2**20)
     assert 1 <= (config.max_connections_per_address or 1) <= config.max_connections
     if config.ping_interval is not None:
         assert config.write_timeout is not None

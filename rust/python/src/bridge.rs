@@ -47,13 +47,13 @@ pub struct Ticket {
 
 /// Turns events into Python objects.
 ///
-/// Its lock is only ever held for a look at the tables: Python code that ran under it (a factory, a finalizer of
-/// an object that goes) could come back here, or be waited for by whoever holds the interpreter and wants the lock.
+/// Its lock is only ever held for a look at the tables: Python code that ran under it (a finalizer of an object
+/// that goes) could come back here, or be waited for by whoever holds the interpreter and wants the lock.
 pub struct Bridge {
     tables: Mutex<Tables>,
-    /// Called with (handle, request, subprotocol, user) for each connection that opens; makes
-    /// `streamconductor.Connection`.
-    factory: Py<PyAny>,
+    /// Makes a `streamconductor.Connection` that nothing is known of. Runs no Python code: a thread that the
+    /// interpreter ends while it waits in such code would be unwound through the frames here.
+    blank: Py<PyAny>,
     bearer_cookie: Option<String>,
 }
 
@@ -65,28 +65,33 @@ struct Tables {
     arrivals: HashMap<ConnectionId, Py<Request>>,
 }
 
+/// What a drain hands over: a flat list of (sort, about whom, what); the connections that are blank and must be made
+/// before anything else happens, each with its handle, request, subprotocol and user; whether more is waiting.
+pub type Drained<'py> = (Bound<'py, PyList>, Option<Bound<'py, PyList>>, bool);
+
 /// What `Bridge::clear` lets go of; dropped by the caller, without the lock.
 pub type Released = (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>);
 
 impl Bridge {
     /// A bridge that knows nobody.
-    pub fn new(factory: Py<PyAny>, bearer_cookie: Option<String>) -> Self {
-        Self { tables: Mutex::default(), factory, bearer_cookie }
+    pub fn new(blank: Py<PyAny>, bearer_cookie: Option<String>) -> Self {
+        Self { tables: Mutex::default(), blank, bearer_cookie }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drains the mailbox once: a flat list of (sort, about whom, what), and whether more is waiting.
-    pub fn drain<'py>(&self, python: Python<'py>, link: &Arc<Link>) -> PyResult<(Bound<'py, PyList>, bool)> {
+    /// Drains the mailbox once.
+    pub fn drain<'py>(&self, python: Python<'py>, link: &Arc<Link>) -> PyResult<Drained<'py>> {
         let upward = &link.server.foundations().upward;
         let mut events = Vec::new();
         let drained = upward.drain(&mut events, EVENTS);
         let mut flat: Vec<Bound<'py, PyAny>> = Vec::with_capacity(events.len() * 3);
+        let mut born = Vec::new();
         for event in events {
             let complete = flat.len();
-            if let Err(error) = self.convert(python, link, event, &mut flat) {
+            if let Err(error) = self.convert(python, link, event, &mut flat, &mut born) {
                 // One event that cannot be told must not take the others with it.
                 flat.truncate(complete);
                 error.write_unraisable(python, None);
@@ -103,7 +108,8 @@ impl Bridge {
         if let Some(failure) = link.server.failure() {
             push(python, &mut flat, Sort::Failed, none(), PyString::new(python, &failure).into_any())?;
         }
-        Ok((PyList::new(python, flat)?, drained.more))
+        let born = if born.is_empty() { None } else { Some(PyList::new(python, born)?) };
+        Ok((PyList::new(python, flat)?, born, drained.more))
     }
 
     /// The Python object of a connection, if there is one.
@@ -133,6 +139,7 @@ impl Bridge {
         link: &Arc<Link>,
         event: Event,
         flat: &mut Vec<Bound<'py, PyAny>>,
+        born: &mut Vec<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         let none = || python.None().into_bound(python);
         match event {
@@ -190,8 +197,15 @@ impl Bridge {
                     return push(python, flat, Sort::Opened, name(python, id), what);
                 };
                 let handle = Py::new(python, ConnectionHandle { id, gauge, link: Arc::clone(link) })?;
-                let user = opened.user.as_deref();
-                let connection = self.factory.call1(python, (handle, request, opened.subprotocol, user))?;
+                let connection = self.blank.call0(python)?;
+                let birth = (
+                    connection.clone_ref(python),
+                    handle,
+                    request,
+                    opened.subprotocol,
+                    opened.user.as_deref(),
+                );
+                born.push(birth.into_pyobject(python)?.into_any());
                 let before = self.bind(id, connection.clone_ref(python));
                 drop(before);
                 let route = opened.route.into_pyobject(python)?.into_any();

@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 use streamconductor_core::channel::{Policy, key_number};
 use streamconductor_core::config::Origins;
 use streamconductor_core::gauge::Gauge;
@@ -28,7 +27,7 @@ use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
 use crate::admin::Admin;
-use crate::bridge::Bridge;
+use crate::bridge::{Bridge, Drained};
 use crate::connection::{ConnectionHandle, header_size, parse_id};
 use crate::convert::{Payload, check_channel};
 use crate::error;
@@ -52,14 +51,14 @@ pub struct Server {
 
 #[pymethods]
 impl Server {
-    /// Binds and starts. `schedule` is called once per turn of the loop in which something was sent; `factory`
-    /// makes the Python object of each connection that opens.
+    /// Binds and starts. `schedule` is called once per turn of the loop in which something was sent; `blank` makes
+    /// the Python object of each connection that opens, without running any Python code.
     #[staticmethod]
     fn start(
         python: Python<'_>,
         settings: ServerSettings,
         schedule: Py<PyAny>,
-        factory: Py<PyAny>,
+        blank: Py<PyAny>,
         bearer_cookie: Option<String>,
     ) -> PyResult<Self> {
         let clock = Clock::start();
@@ -109,7 +108,7 @@ impl Server {
         link.adopt(&limits);
         Ok(Self {
             link: Mutex::new(Some(link)),
-            bridge: Bridge::new(factory, bearer_cookie),
+            bridge: Bridge::new(blank, bearer_cookie),
             readiness,
             doorbell,
             tokens,
@@ -130,8 +129,8 @@ impl Server {
         Ok(link.server.addresses().iter().map(|address| (address.ip().to_string(), address.port())).collect())
     }
 
-    /// What happened: a flat list of (sort, whom, what), and whether more is waiting.
-    fn drain<'py>(&self, python: Python<'py>) -> PyResult<(Bound<'py, PyList>, bool)> {
+    /// What happened.
+    fn drain<'py>(&self, python: Python<'py>) -> PyResult<Drained<'py>> {
         let link = self.link(python)?;
         link.schedule_is_set();
         self.bridge.drain(python, &link)
