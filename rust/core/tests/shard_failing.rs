@@ -83,6 +83,21 @@ fn an_answer_that_is_on_its_way_when_the_violation_comes_is_awaited() {
 }
 
 #[test]
+fn what_is_taken_just_before_a_look_is_answered_before_the_next() {
+    let mut server = Server::with(|_| {});
+    let (mut client, gauge) = server.open(0);
+    server.send(&client, &[text("one"), violation()].concat());
+    let heard = server.heard(&client);
+    let _ = gauge.taken(Gauge::cost(3), 256 * 1024);
+    server.pass(millis(60));
+    assert_eq!(client.got(), [], "the first look has passed");
+    server.tell(&client, &gauge, &heard[0], true);
+    assert_eq!(client.texts(), ["one"]);
+    server.pass(SOON);
+    assert_eq!(client.close_code(), 1002);
+}
+
+#[test]
 fn an_application_that_takes_its_time_is_awaited_but_not_for_ever() {
     let mut server = Server::with(|_| {});
     let (mut client, gauge) = server.open(0);
@@ -206,8 +221,10 @@ fn nobody_is_declared_dead_while_we_do_not_read() {
         setup.limits.ping_interval = Some(millis(500));
         setup.limits.ping_timeout = millis(200);
     });
-    let (client, _gauge) = server.open(0);
+    let (mut client, _gauge) = server.open(0);
     server.send(&client, &[text("one"), violation()].concat());
     server.pass(seconds(3));
+    let got = client.got();
+    assert!(matches!(got[..], [Got::Ping(_), .., Got::Close(1002, _)]), "pinged, but not judged: {got:?}");
     assert_eq!(server.closed(&client).ending, "violation");
 }
