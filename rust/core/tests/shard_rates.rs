@@ -132,6 +132,17 @@ fn the_slowest_of_several_rates_decides() {
     assert_eq!(server.heard(&client).len(), 10, "40 bytes of four each");
     server.pass(seconds(2));
     assert!((19..=20).contains(&server.heard(&client).len()));
+
+    let (mut server, client) = open(|limits| {
+        limits.max_message_rate = Some(2);
+        limits.max_byte_rate = Some(8);
+    });
+    server.send(&client, &frames(0..5));
+    assert_eq!(server.heard(&client).len(), 2, "both are used up");
+    server.pass(millis(400));
+    assert!(server.heard(&client).is_empty(), "a byte is there, but no message");
+    server.pass(millis(150));
+    assert_eq!(server.heard(&client).len(), 1);
 }
 
 #[test]
