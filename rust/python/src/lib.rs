@@ -16,6 +16,7 @@ mod rules;
 mod server;
 mod settings;
 mod site;
+mod starting;
 mod view;
 
 use pyo3::prelude::*;

@@ -7,23 +7,14 @@ use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::channel::{Policy, key_number};
-use streamconductor_core::config::Origins;
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::id::ConnectionId;
-use streamconductor_core::ledger::Ledger;
 use streamconductor_core::lifecycle::Public;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Filter, Refused};
-use streamconductor_core::shard::site::Site;
-use streamconductor_net::clock::Clock;
-use streamconductor_net::counts::Counts;
 use streamconductor_net::doorbell::Doorbell;
-use streamconductor_net::front::Front;
 use streamconductor_net::readiness::Readiness;
-use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
-use streamconductor_net::tls::Tls;
 use streamconductor_net::tokens::BearerTokens;
-use streamconductor_net::upward::Upward;
 use streamconductor_net::{metrics, status};
 
 use crate::admin::Admin;
@@ -36,6 +27,7 @@ use crate::link::Link;
 use crate::request::Request;
 use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
 use crate::site;
+use crate::starting::{self, Started};
 use crate::view::View;
 
 /// A running server: made by `start`, ended by `stop`.
@@ -61,51 +53,8 @@ impl Server {
         blank: Py<PyAny>,
         bearer_cookie: Option<String>,
     ) -> PyResult<Self> {
-        let clock = Clock::start();
-        let ledger = Ledger::new(settings.limits.limits(Origins::Same)?.memory_budget);
-        let doorbell = Arc::new(Doorbell::new()?);
-        let upward = Arc::new(Upward::new(&ledger, Arc::clone(&doorbell)));
-        let readiness = Arc::new(Readiness::new(
-            clock,
-            ledger.clone(),
-            Duration::from_secs_f64(settings.beat_interval),
-            settings.stall_limit.map(Duration::from_secs_f64),
-        ));
-        let addresses = settings.listen_on()?;
-        let tick = settings.limits.tick();
-        let limits = settings.limits.limits(origins(settings.origins)?)?;
-        let front = Front { readiness: Arc::clone(&readiness), assets: site::assets(settings.assets)? };
-        let tokens = settings.tokens.map(|tokens| site::tokens(tokens, bearer_cookie.clone())).transpose();
-        let tokens = tokens.map_err(|error| error::key(python, &error))?.map(Arc::new);
-        let (router, routes) = site::routes(settings.routes)?;
-        let site = Site {
-            router,
-            routes,
-            asks: settings.asks,
-            reports_closes: settings.reports_closes,
-            reports_backpressure: settings.reports_backpressure,
-            has_pool_policy: settings.has_pool_policy,
-            tokens: tokens.clone().map(|tokens| tokens as Arc<_>),
-            plain: Arc::new(front),
-            counts: Arc::new(Counts::default()),
-        };
-        let registry = site::registry(settings.threads, limits.overflow, &settings.channels)?;
-        let tls = settings.tls.map(|files| python.detach(|| Tls::load(files.files()))).transpose();
-        let tls = tls.map_err(|error| error::tls_file(python, &error))?;
-        let settings_of_net = Settings {
-            addresses,
-            backlog: settings.backlog,
-            threads: settings.threads,
-            tick,
-            limits: limits.clone(),
-            tls: tls.map(Arc::new),
-        };
-        let foundations = Foundations { clock, ledger, upward };
-        let server = python
-            .detach(|| NetServer::start(settings_of_net, Arc::new(site), registry, foundations))
-            .map_err(|error| error::start(python, &error))?;
-        let link = Link::new(server, schedule);
-        link.adopt(&limits);
+        let Started { link, readiness, doorbell, tokens } =
+            starting::start(python, settings, schedule, bearer_cookie.clone())?;
         Ok(Self {
             link: Mutex::new(Some(link)),
             bridge: Bridge::new(blank, bearer_cookie),
