@@ -15,7 +15,6 @@ import streamconductor as sc
 from tests.support.live import client, close_raw_peers, get, peer_of, server_with, until
 from tests.support.transport import Pair, authority
 
-
 STATE = 3_584
 """Bytes that the ledger counts for an idle connection over TLS."""
 
