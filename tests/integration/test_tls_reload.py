@@ -220,7 +220,7 @@ async def test_a_hundred_renewals_leave_nothing_behind(tmp_path: Path) -> None:
             server.reload_certificates()
             assert await echoes(streams, b"%d" % number) == 5
         assert server.status()["tls"]["files"]["reloads"] == 100
-        assert server.status()["ledger"]["owners"]["tls"] == 5 * 3 * 1024
+        assert server.status()["ledger"]["owners"]["tls"] == 5 * 3_584
 
 
 APPLICATION = """
