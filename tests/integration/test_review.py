@@ -107,7 +107,15 @@ async def test_a_batch_that_cannot_be_taken_still_wakes_the_shards() -> None:
     native: Any = Native()
     nobody: Any = None
     dispatcher = Dispatcher(
-        native, [], nobody, nobody, nobody, on_room=nobody, on_failure=nobody, on_reconfigure=nobody
+        native,
+        [],
+        nobody,
+        nobody,
+        nobody,
+        on_birth=nobody,
+        on_room=nobody,
+        on_failure=nobody,
+        on_reconfigure=nobody,
     )
     with pytest.raises(OSError, match="broken"):
         dispatcher.run()
