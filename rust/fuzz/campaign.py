@@ -23,8 +23,8 @@ TARGETS = sorted(file.stem for file in (FOLDER / "fuzz_targets").glob("*.rs"))
 # Bytes of one input: a little above the bounds that the target must reach.
 LONGEST = {"http_front": 20_000, "shard": 1_500}
 LONGEST_ELSE = 2_000
-# An input that takes longer than this on the clock is a finding, as is one that needs more memory. All take milliseconds;
-# the rest is for a machine that is busy with other things.
+# An input that takes longer than this on the clock is a finding, as is one that needs more memory. All take
+# milliseconds; the rest is for a machine that is busy with other things.
 SECONDS_AN_INPUT = 30
 MEBIBYTES = 2_048
 PULSE = re.compile(
