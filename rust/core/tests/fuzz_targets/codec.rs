@@ -1,7 +1,8 @@
 //! Receives what a peer may send once it is connected · fails when the split of the reads changes what is decoded, when
 //! a limit is passed, or when what was decoded does not survive being sent · owns what must hold for every byte stream.
 
-use streamconductor_core::codec::{Codec, CodecLimits, Kind, Role, Violation, encode_frame};
+use streamconductor_core::close::CloseCode;
+use streamconductor_core::codec::{Codec, CodecLimits, Kind, Opcode, Role, Violation, encode_frame};
 
 use super::splits;
 use crate::codec_frames::{CLOSE, LIMITS, PING, PONG, Seen, decode_pieces, feed, key_towards};
@@ -65,7 +66,7 @@ fn within(limits: &CodecLimits, item: &Seen) {
         }
         Seen::Ping(payload) | Seen::Pong(payload) => assert!(payload.len() <= MAX_CONTROL),
         Seen::Close(code, reason) => {
-            assert!(code.is_none_or(|code| code.is_sendable()));
+            assert!(code.is_none_or(CloseCode::is_sendable));
             assert!(reason.len() <= MAX_CONTROL - 2 && (code.is_some() || reason.is_empty()));
         }
     }
@@ -76,9 +77,7 @@ fn come_back(role: Role, seen: &[Seen]) {
     let mut bytes = Vec::new();
     for item in seen {
         let (opcode, payload) = match item {
-            Seen::Message(kind, payload) => {
-                (streamconductor_core::codec::Opcode::Data(*kind), payload.clone())
-            }
+            Seen::Message(kind, payload) => (Opcode::Data(*kind), payload.clone()),
             Seen::Ping(payload) => (PING, payload.clone()),
             Seen::Pong(payload) => (PONG, payload.clone()),
             Seen::Close(code, reason) => {

@@ -17,8 +17,11 @@ pub use codec::{codec_client, codec_server};
 pub use http_front::http_front;
 pub use shard::shard;
 
+/// Fails where a promise is broken.
+pub type Target = fn(&[u8]);
+
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 4] = [
+pub const TARGETS: [(&str, Target); 4] = [
     ("http_front", http_front),
     ("codec_server", codec_server),
     ("codec_client", codec_client),

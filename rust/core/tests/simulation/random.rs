@@ -1,12 +1,14 @@
 //! Receives a seed, or the bytes that a fuzzer made up · hands out numbers · owns the one source of chance, so that a
 //! failed run can be run again.
 
+use std::collections::VecDeque;
+
 /// Where a run's choices come from.
 pub enum Random {
     /// A small generator (splitmix64): the tests need the same numbers on every run.
     Seeded(u64),
     /// The bytes of a fuzzer, one or two a choice, so that changing one changes one choice; then only zeros.
-    Read(std::vec::IntoIter<u8>),
+    Read(VecDeque<u8>),
 }
 
 impl Random {
@@ -15,12 +17,12 @@ impl Random {
     }
 
     pub fn reading(choices: &[u8]) -> Self {
-        Self::Read(choices.to_vec().into_iter())
+        Self::Read(choices.iter().copied().collect())
     }
 
     /// Whether all that is left to choose is zero.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Read(rest) if rest.len() == 0)
+        matches!(self, Self::Read(rest) if rest.is_empty())
     }
 
     pub fn below(&mut self, bound: usize) -> usize {
@@ -33,7 +35,7 @@ impl Random {
                 ((mixed ^ (mixed >> 31)) >> 33) as usize % bound
             }
             Self::Read(rest) => {
-                let mut next = || usize::from(rest.next().unwrap_or(0));
+                let mut next = || usize::from(rest.pop_front().unwrap_or(0));
                 let drawn = if bound > 256 { next() << 8 | next() } else { next() };
                 drawn % bound
             }
