@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::codec::Kind;
-use streamconductor_core::deflate::{Compressor, Encoding, Encodings, INLINE, Prepared, WindowBits};
+use streamconductor_core::deflate::{Compressor, Encoding, Encodings, Prepared, WindowBits, is_inline};
 use streamconductor_core::ledger::{Charge, Ledger, Level, Owner};
 use streamconductor_core::stats::Deflated;
 
@@ -96,10 +96,11 @@ impl Compression {
 
     /// A publication's compressed frames, if it is too long for a shard to make them.
     pub fn publication(&self, channel: &Channel, kind: Kind, payload: &[u8]) -> Option<Box<Prepared>> {
-        if payload.len() <= INLINE {
+        let encodings = channel.encodings();
+        if is_inline(payload.len(), encodings.windows().count()) {
             return None;
         }
-        let prepared = self.prepare(channel.encodings(), kind, payload);
+        let prepared = self.prepare(encodings, kind, payload);
         (!prepared.is_empty()).then(|| Box::new(prepared))
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Channel, Chunks};
 use crate::codec::{MAX_HEADER, encode_message};
-use crate::deflate::{Contexts, Encoding, Encodings, INLINE, WindowBits};
+use crate::deflate::{Contexts, Encoding, Encodings, WindowBits, is_inline};
 use crate::ledger::{Ledger, Owner};
 use crate::ring::{Charge, Chunk, ChunkBuilder};
 use crate::shard::command::Publication;
@@ -55,12 +55,12 @@ impl Home {
         if self.deflated.is_empty() || self.count(Encoding::Raw) > 0 {
             self.open.push_with(key, |bytes| encode_message(bytes, kind, payload));
         }
+        let is_worth_it = payload.len() >= threshold && is_inline(payload.len(), self.deflated.len());
         for (bits, open) in &mut self.deflated {
             open.push_with(key, |bytes| {
                 if let Some(frame) = prepared.as_ref().and_then(|prepared| prepared.frame(*bits)) {
                     return bytes.extend_from_slice(frame);
                 }
-                let is_worth_it = (threshold..=INLINE).contains(&payload.len());
                 if !is_worth_it || !contexts.encode_message(*bits, bytes, kind, payload) {
                     encode_message(bytes, kind, payload);
                 }

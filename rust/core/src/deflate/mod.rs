@@ -29,13 +29,17 @@ pub use inflate::{InflateError, Inflater};
 pub use negotiation::{Agreement, negotiate};
 pub use prepared::Prepared;
 
-/// Payloads of more bytes are compressed by whoever publishes them, on its own thread: on a shard that would take
-/// a turn of its own.
+/// The most that a shard compresses of one publication, all windows together: a quarter of a millisecond.
 pub const INLINE: usize = 16 * 1024;
 
-/// A shard that has compressed so many bytes in a turn takes further publications in the next: about as much as
-/// level [`compress::LEVEL`] does in half a millisecond.
+/// A shard that has compressed so many bytes in a turn takes further publications in the next.
 pub const BYTES_PER_TURN: usize = 16 * 1024;
+
+/// Whether a shard compresses a payload for so many windows. One that it does not is compressed by whoever publishes
+/// it, on its own thread; where that did not happen it goes out raw.
+pub const fn is_inline(payload: usize, windows: usize) -> bool {
+    payload.saturating_mul(windows) <= INLINE
+}
 
 /// How long a shard keeps contexts that it does not use.
 pub const IDLE: Duration = Duration::from_secs(30);
