@@ -42,7 +42,7 @@ fn a_batch_of_publications_is_compressed_over_many_turns_and_keeps_its_order() {
             Command::Publish { channel: channel.clone(), publication }
         })
         .collect();
-    let before = stand.server.stats().turns;
+    let before = stand.server.stats().stats.turns;
     let bytes = batch.iter().map(driver_weight).sum();
     stand.server.append(channel.home(), &mut batch, bytes, Class::Ordinary).unwrap();
 
@@ -62,7 +62,7 @@ fn a_batch_of_publications_is_compressed_over_many_turns_and_keeps_its_order() {
             }
         }
     }
-    let stats = stand.server.stats();
+    let stats = stand.server.stats().stats;
     assert_eq!(stats.compressed.messages, 1_000);
     let least = 1_000 * 1_000 / (BYTES_PER_TURN + 1_000 + 4);
     assert!(stats.turns - before >= least as u64, "{} turns for {least} parts", stats.turns - before);
