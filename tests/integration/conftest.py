@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
+import uvloop
 
 from tests.support.live import close_raw_peers
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.new_event_loop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that all of them run in: asyncio's, or the one that EVENT_LOOP names."""
+    name = os.environ.get("EVENT_LOOP", "asyncio")
+    if name not in LOOPS:
+        raise pytest.UsageError(f"EVENT_LOOP={name}: choose one of {', '.join(LOOPS)}")
+    return {name: LOOPS[name]}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,6 +3,9 @@
 //! A turn first takes in everything that is there (sockets, forwards, commands, bytes, deadlines), then lets
 //! the shard write, so that what gathered for a connection goes out in one write.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
@@ -65,20 +68,7 @@ pub fn run(
         beside()?;
         let Some(inbox) = surroundings.inboxes.get(surroundings.number).cloned() else { return Ok(()) };
         let shard = make(Sockets::new(inbox.alarm.clone()));
-        let driver = Driver {
-            shard,
-            inbox,
-            held: VecDeque::new(),
-            surroundings,
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
-            ready: Vec::new(),
-            unread: Vec::new(),
-            commands: Vec::new(),
-            forwards: Vec::new(),
-            accepted: Vec::new(),
-            upward: Vec::new(),
-            is_stopping: false,
-        };
+        let driver = Driver::new(shard, inbox, surroundings);
         // As a task of its own, and not as the future that `block_on` polls: waking that one from its own
         // thread costs a write to an eventfd each time. Unconstrained: Tokio's budget of 128 operations is
         // meant for tasks with one socket; ours bounds its turns itself.
@@ -107,6 +97,23 @@ struct Driver {
 }
 
 impl Driver {
+    fn new(shard: Shard<Sockets>, inbox: Arc<Inbox>, surroundings: Surroundings) -> Self {
+        Self {
+            shard,
+            inbox,
+            held: VecDeque::new(),
+            surroundings,
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            ready: Vec::new(),
+            unread: Vec::new(),
+            commands: Vec::new(),
+            forwards: Vec::new(),
+            accepted: Vec::new(),
+            upward: Vec::new(),
+            is_stopping: false,
+        }
+    }
+
     async fn drive(mut self) {
         let mut sleep = pin!(tokio::time::sleep(Duration::ZERO));
         let mut armed = None;
