@@ -117,6 +117,7 @@ impl World {
 
     /// Takes in what the shards have said.
     pub fn hear(&mut self) {
+        let published = self.published;
         for shard in 0..self.server.shards.len() {
             self.server.collect(shard);
         }
@@ -148,6 +149,8 @@ impl World {
                     let peer = self.peer(closed.connection);
                     assert_eq!(peer.stage, Stage::Open, "an ending without an opening");
                     peer.stage = Stage::Over;
+                    take_in(peer, &published);
+                    assert_eq!(closed.sent.0, peer.client.messages, "the ending tells what the client got");
                     self.ended.insert(closed.connection);
                     self.endings.push(event);
                 }
