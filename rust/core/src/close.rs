@@ -62,7 +62,7 @@ pub enum By {
     Server,
 }
 
-/// Why a connection ended. A closed list: metrics, logs, documents and the table of DESIGN §6 are made from it.
+/// Why a connection ended. A closed list: metrics, logs and documents are made from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields are the value and the limit that the reason names
 pub enum Ending {
@@ -195,7 +195,7 @@ impl Ending {
         truncate(text)
     }
 
-    /// What the client should do next (DESIGN §6).
+    /// What the client should do next.
     pub const fn advice(&self) -> Advice {
         match self {
             Self::SlowConsumer { .. }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn every_row_of_the_design_table_has_its_code_and_advice() {
+    fn every_ending_that_clients_see_has_its_code_and_advice() {
         let second = Duration::from_secs(1);
         let rows = [
             (Ending::SlowConsumer { buffered: 2, limit: 1 }, 4008, Advice::BackOff),

@@ -1,4 +1,4 @@
-//! Receives one situation a test · states what a slow reader's ring does in it · owns the examples of DESIGN §7,
+//! Receives one situation a test · states what a slow reader's ring does in it · owns the examples of the promise
 //! "Backpressure before memory limits", with numbers that can be checked by hand.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)] // a panic is a failed test
 

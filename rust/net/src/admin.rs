@@ -50,7 +50,7 @@ pub struct AdminServer {
 
 impl AdminServer {
     /// Binds `address` (port 0: the kernel chooses) and starts the thread. `token`: what `Authorization: Bearer`
-    /// must carry for what the rules of `DESIGN` §10 keep from strangers; `None`: only this machine may publish
+    /// must carry for what the rules (`admin/guard.rs`) keep from strangers; `None`: only this machine may publish
     /// and reconfigure.
     pub fn start(
         address: SocketAddr,
