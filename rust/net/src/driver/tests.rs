@@ -7,15 +7,18 @@ use bytes::Bytes;
 use streamconductor_core::channel::{Channel, Policy, Registry};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::config::{Eviction, Limits, Marks, Origins, Overflow};
-use streamconductor_core::handshake::{RouteSettings, Router};
+use streamconductor_core::deflate::{Encoding, InUse};
+use streamconductor_core::handshake::{RouteSettings, Router, TrustedProxies};
 use streamconductor_core::known::KnownCount;
 use streamconductor_core::ledger::{Charge, Owner};
 use streamconductor_core::pool::Candidates;
+use streamconductor_core::shard::command::Publication;
 use streamconductor_core::shard::site::{Route, Site};
 use streamconductor_core::shard::{Peer, Shared};
 use tokio::net::UnixStream;
 
 use super::*;
+use crate::counts::Counts;
 use crate::doorbell::Doorbell;
 use crate::front::Front;
 use crate::listener::Stream;
@@ -46,16 +49,24 @@ fn limits() -> Limits {
         max_fragments: 64,
         max_inbound: 256 * 1024,
         max_frame_rate: None,
+        max_message_rate: None,
+        max_byte_rate: None,
         max_control_rate: None,
+        compression: false,
+        compression_threshold: 512,
         max_channels: 128,
         marks: Marks { high_water: 1 << 20, low_water: 1 << 18, max_buffered: 4 << 20 },
         overflow: Overflow::Disconnect,
         max_connections: 100,
         max_connections_per_address: None,
+        max_connections_per_user: None,
+        max_handshake_rate: None,
         max_pending: 100,
         eviction: Eviction::Reject,
+        retry_after: second,
         memory_budget: BUDGET,
         origins: Origins::Any,
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
@@ -80,15 +91,23 @@ impl Stand {
             reports_closes: false,
             reports_backpressure: false,
             has_pool_policy: false,
-            retry_after: Duration::from_secs(1),
+            tokens: None,
             plain: Arc::new(Front { readiness, assets: std::collections::HashMap::new() }),
+            counts: Arc::new(Counts::default()),
         });
-        let inbox = Arc::new(Inbox::new(&ledger));
+        let inbox = Arc::new(Inbox::new(limits().marks.max_buffered, &ledger));
         let (candidates, mut publishers) = Candidates::new(1);
         let pool = Pool::new(100, 100);
         let known = KnownCount::default();
-        let shared =
-            Shared { site, pool: pool.clone(), ledger: ledger.clone(), candidates, known, shards: 1 };
+        let shared = Shared {
+            site,
+            pool: pool.clone(),
+            ledger: ledger.clone(),
+            candidates,
+            known,
+            deflating: InUse::default(),
+            shards: 1,
+        };
         let sockets = Sockets::new(inbox.alarm.clone());
         let publisher = publishers.pop().unwrap();
         let shard = Shard::new(0, shared, publisher, Arc::new(limits()), Duration::from_millis(50), sockets);
@@ -162,14 +181,16 @@ impl Stand {
 
     fn subscribe(&mut self, connection: ConnectionId) -> Arc<Channel> {
         let channel = self.registry.join("news");
-        self.tell([Command::Subscribe { connection, channel: Arc::clone(&channel), first: None }]);
+        let encoding = Encoding::Raw;
+        self.tell([Command::Subscribe { connection, channel: Arc::clone(&channel), encoding, first: None }]);
         channel
     }
 }
 
 fn publication(channel: &Arc<Channel>, number: usize) -> Command {
     let payload = Bytes::from(format!("{number:05}"));
-    Command::Publish { channel: Arc::clone(channel), kind: Kind::Text, payload, key: 0 }
+    let publication = Publication { kind: Kind::Text, payload, key: 0, prepared: None };
+    Command::Publish { channel: Arc::clone(channel), publication }
 }
 
 /// What has come.
