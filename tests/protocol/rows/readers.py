@@ -121,7 +121,8 @@ F27 = row(
 )
 
 
-@F27.case("20 peers", HURRIED, cost=100)
+# Each of them has 400 kB waiting.
+@F27.case("20 peers", HURRIED, cost=100, growth=24 << 20)
 def drip(stage: Stage) -> None:
     peers = [stage.open("/big", receive_buffer=4_096) for _ in range(20)]
     taken = dict.fromkeys(peers, 0)
