@@ -39,7 +39,7 @@ def crossing_frames(stage: Stage) -> None:
     assert peer.ending() == "FIN"
 
 
-@F18.case("and stays", HURRIED, cost=20)
+@F18.case("and stays", HURRIED, cost=100)
 def lingering(stage: Stage) -> None:
     # The peer does not end its direction: the socket lingers, but not for ever.
     peers = [stage.open() for _ in range(20)]
@@ -56,7 +56,7 @@ def lingering(stage: Stage) -> None:
 F19 = row("F19", "our Close is never answered", "reset at `close_timeout`; the application sees 1006, once")
 
 
-@F19.case("20 peers", HURRIED, cost=10)
+@F19.case("20 peers", HURRIED, cost=50)
 def unanswered_close(stage: Stage) -> None:
     deadline = HURRIED.settings["close_timeout"]
     peers = [stage.open("/held") for _ in range(20)]

@@ -20,7 +20,7 @@ F10 = row(
 )
 
 
-@F10.case("1,000 peers", CROWD, cost=20, least=1, growth=20 * MIB)
+@F10.case("1,000 peers", CROWD, cost=100, least=1, growth=20 * MIB)
 def declared_frames(stage: Stage) -> None:
     many_descriptors()
     peers = [stage.open("/listen") for _ in range(1_000)]
@@ -53,7 +53,7 @@ MANY = 1_000_000
 NEIGHBOURS = 1.0
 
 
-@F13.case("empty messages", PLAIN, cost=20)
+@F13.case("empty messages", PLAIN, cost=100)
 def empty_messages(stage: Stage) -> None:
     assert stage.canary is not None
     stage.canary.rest()
@@ -78,7 +78,7 @@ def empty_continuations(stage: Stage) -> None:
 
 
 # What the first batches of so many messages take is kept, and a run of two seconds is not for a warming-up.
-@F13.case("empty messages above the rate", RATES, cost=20, least=1, growth=32 * MIB)
+@F13.case("empty messages above the rate", RATES, cost=100, least=1, growth=32 * MIB)
 def empty_messages_above_the_rate(stage: Stage) -> None:
     assert stage.canary is not None
     stage.canary.rest()
@@ -136,7 +136,7 @@ for title, profile in (("rate", HURRIED), ("no rate", RATES)):
             assert told.name == "write_timeout"
         assert most <= held + MIB
 
-    F21.add(title, unread_pings, profile, cost=10)
+    F21.add(title, unread_pings, profile, cost=50)
 
 F22 = row(
     "F22",
@@ -165,7 +165,7 @@ def pong_flood(stage: Stage) -> None:
     assert (code, "max_control_rate" in reason) == (1008, True)
 
 
-@F22.case("with the wrong payload", PLAIN, cost=10)
+@F22.case("with the wrong payload", PLAIN, cost=50)
 def wrong_pong(stage: Stage) -> None:
     peers = [stage.open("/held") for _ in range(20)]
     for peer in peers:

@@ -155,7 +155,7 @@ F14 = row(
 )
 
 
-@F14.case("20 peers", HURRIED, cost=10)
+@F14.case("20 peers", HURRIED, cost=50)
 def endless_message(stage: Stage) -> None:
     deadline = HURRIED.settings["message_timeout"]
     peers = [stage.open() for _ in range(20)]

@@ -53,7 +53,7 @@ async def _slow_head(stage: Stage, gate: asyncio.Semaphore) -> tuple[bytes, floa
         writer.transport.abort()
 
 
-@H4.case("1,000 slow heads", CROWD, cost=20, least=1, growth=16 << 20)
+@H4.case("1,000 slow heads", CROWD, cost=100, least=1, growth=16 << 20)
 def slow_heads(stage: Stage) -> None:
     many_descriptors()
     deadline = CROWD.settings["open_timeout"]
@@ -87,7 +87,7 @@ def _wait_for_the_deadline(stage: Stage, peers: list[Peer]) -> None:
     assert stage.counts()["occupied"] == 1
 
 
-@H5.case("silence", HURRIED, cost=10)
+@H5.case("silence", HURRIED, cost=50)
 def silence(stage: Stage) -> None:
     began = time.monotonic()
     peers = [stage.connect(tls=False) for _ in range(AT_ONCE)]
@@ -97,7 +97,7 @@ def silence(stage: Stage) -> None:
         within(began, DEADLINE, DEADLINE)
 
 
-@H5.case("half a ClientHello", HURRIED, cost=10, transports=("tls",))
+@H5.case("half a ClientHello", HURRIED, cost=50, transports=("tls",))
 def half_a_hello(stage: Stage) -> None:
     began = time.monotonic()
     peers = [stage.connect(tls=False) for _ in range(AT_ONCE)]
@@ -109,7 +109,7 @@ def half_a_hello(stage: Stage) -> None:
         within(began, DEADLINE, DEADLINE)
 
 
-@H5.case("half a head", HURRIED, cost=10)
+@H5.case("half a head", HURRIED, cost=50)
 def half_a_head(stage: Stage) -> None:
     began = time.monotonic()
     peers = [stage.connect() for _ in range(AT_ONCE)]
@@ -168,7 +168,7 @@ def _flood(stage: Stage, over: threading.Event) -> int:
     return count
 
 
-@H25.case("half handshakes", CROWD, cost=10, growth=16 << 20)
+@H25.case("half handshakes", CROWD, cost=50, growth=16 << 20)
 def half_handshakes(stage: Stage) -> None:
     many_descriptors()
     over, began = threading.Event(), time.monotonic()
@@ -210,7 +210,7 @@ for title, leave in (("RST", Peer.reset), ("FIN", Peer.close)):
     H26.add(title, leaves, HURRIED, cost=2)
 
 
-@H26.case("a late verdict", HURRIED, cost=10)
+@H26.case("a late verdict", HURRIED, cost=50)
 def late_verdict(stage: Stage) -> None:
     _, cancelled = _verdicts(stage)
     began = time.monotonic()
@@ -231,7 +231,7 @@ H27 = row(
 )
 
 
-@H27.case("1,000 peers", FEW_DESCRIPTORS, cost=20, least=1, growth=16 << 20)
+@H27.case("1,000 peers", FEW_DESCRIPTORS, cost=100, least=1, growth=16 << 20)
 def no_descriptors(stage: Stage) -> None:
     many_descriptors()
     residents = [stage.open() for _ in range(5)]

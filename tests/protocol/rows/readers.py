@@ -22,7 +22,7 @@ F25 = row(
 DEAD = float(str(COMMON["ping_interval"])) + float(str(COMMON["ping_timeout"]))
 
 
-@F25.case("20 peers", PLAIN, cost=20)
+@F25.case("20 peers", PLAIN, cost=100)
 def half_open(stage: Stage) -> None:
     peers = [stage.open() for _ in range(20)]
     began = time.monotonic()
@@ -78,7 +78,7 @@ def _stopped(stage: Stage, channel: str) -> Peer:
     return slow
 
 
-@F26.case("disconnect", HURRIED, cost=10)
+@F26.case("disconnect", HURRIED, cost=50)
 def stopped_reader_is_disconnected(stage: Stage) -> None:
     slow = _stopped(stage, "ending")
     good = Reader(stage, "ending")
@@ -95,7 +95,7 @@ def stopped_reader_is_disconnected(stage: Stage) -> None:
     stage.endings(1)
 
 
-@F26.case("drop_oldest", PLAIN, cost=10)
+@F26.case("drop_oldest", PLAIN, cost=50)
 def stopped_reader_loses_the_oldest(stage: Stage) -> None:
     slow = _stopped(stage, "dropping")
     good = Reader(stage, "dropping")
@@ -121,7 +121,8 @@ F27 = row(
 )
 
 
-@F27.case("20 peers", HURRIED, cost=20)
+# Each of them has 400 kB waiting.
+@F27.case("20 peers", HURRIED, cost=100, growth=24 << 20)
 def drip(stage: Stage) -> None:
     peers = [stage.open("/big", receive_buffer=4_096) for _ in range(20)]
     taken = dict.fromkeys(peers, 0)
