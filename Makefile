@@ -94,12 +94,14 @@ $(STAMPS)/test-requirements: requirements/test.txt $(STAMPS)/build-requirements
 	@$(PIP_INSTALL) -r requirements/test.txt
 	@touch $@
 
-# Browser tests drive a Chromium of the system (CHROMIUM=... names one that is not on PATH), and one peer is Node's ws.
+# Browser tests drive a Chromium of the system (CHROMIUM=... names one that is not on PATH), one peer is Node's ws, and one
+# is openssl, which makes the certificate of the demo, too.
 system-packages:
 	@missing=''; \
 	[ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null || missing+=' chromium'; \
 	command -v node >/dev/null || missing+=' nodejs'; \
 	command -v npm >/dev/null || missing+=' npm'; \
+	command -v openssl >/dev/null || missing+=' openssl'; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "the tests need:$$missing; install them, then run this again (root with apt-get has it done)" >&2; \

@@ -36,6 +36,50 @@ def problems(**fields: Any) -> tuple[str, ...]:
     return caught.value.problems
 
 
+# TLS
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"tls_certificate": "a.pem"}, "tls_key = None, and tls_certificate is set"),
+        ({"tls_key": "a.key"}, "tls_certificate = None, and tls_key is set"),
+        (
+            {"tls_certificate": "a.pem,b.pem", "tls_key": "a.key"},
+            "tls_key names 1 files and tls_certificate 2",
+        ),
+        ({"tls_client_authorities": "ca.pem"}, "tls_client_authorities is set, and tls_certificate is None"),
+        ({"tls_require_client_certificate": True}, "tls_require_client_certificate is set, and tls_certi"),
+        (
+            {"tls_certificate": "a.pem", "tls_key": "a.key", "tls_require_client_certificate": True},
+            "tls_require_client_certificate is set, and tls_client_authorities is None",
+        ),
+    ],
+)
+def test_half_of_tls_is_none(fields: dict[str, Any], words: str) -> None:
+    [problem] = problems(**fields)
+    assert problem.startswith(words), problem
+
+
+def test_files_of_tls_are_written_as_other_lists_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Config(tls_certificate="a.pem", tls_key=Path("a.key"))
+    assert (one.tls_certificate, one.tls_key) == ((Path("a.pem"),), (Path("a.key"),))
+    several = Config(tls_certificate=["a.pem", Path("b.pem")], tls_key="a.key, b.key")
+    assert (several.tls_certificate, several.tls_key) == (
+        (Path("a.pem"), Path("b.pem")),
+        (Path("a.key"), Path("b.key")),
+    )
+    monkeypatch.setenv("STREAMCONDUCTOR_TLS_CERTIFICATE", "a.pem")
+    monkeypatch.setenv("STREAMCONDUCTOR_TLS_KEY", "a.key")
+    monkeypatch.setenv("STREAMCONDUCTOR_TLS_CLIENT_AUTHORITIES", "ca.pem")
+    monkeypatch.setenv("STREAMCONDUCTOR_TLS_REQUIRE_CLIENT_CERTIFICATE", "true")
+    config = Config()
+    assert (config.tls_client_authorities, config.tls_require_client_certificate) == (Path("ca.pem"), True)
+    assert not {name for name in Config.reconfigurable if name.startswith("tls_")}, (
+        "files are read anew, not named"
+    )
+
+
 # Defaults
 
 
@@ -404,7 +448,8 @@ def test_limits_are_plain_values_for_the_native_half() -> None:
 def test_what_may_be_reconfigured() -> None:
     assert set(Config.model_fields) - Config.reconfigurable == {
         "host", "port", "unix_socket", "backlog", "admin_host", "admin_port", "admin_token", "threads",
-        "subprotocols", "bearer_cookie", "heartbeat_message", "encoder",
+        "subprotocols", "bearer_cookie", "heartbeat_message", "encoder", "tls_certificate", "tls_key",
+        "tls_client_authorities", "tls_require_client_certificate",
     }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ mod bridge;
 mod connection;
 mod convert;
 mod error;
+mod health;
 mod link;
 mod request;
 mod server;

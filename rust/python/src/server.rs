@@ -18,7 +18,7 @@ use streamconductor_core::shard::site::Site;
 use streamconductor_net::clock::Clock;
 use streamconductor_net::doorbell::Doorbell;
 use streamconductor_net::front::Front;
-use streamconductor_net::readiness::{Readiness, Verdict};
+use streamconductor_net::readiness::Readiness;
 use streamconductor_net::server::{Foundations, Server as NetServer, Settings};
 use streamconductor_net::tls::Tls;
 use streamconductor_net::upward::Upward;
@@ -29,6 +29,7 @@ use crate::bridge::Bridge;
 use crate::connection::{ConnectionHandle, header_size, parse_id};
 use crate::convert::{Payload, check_channel};
 use crate::error;
+use crate::health::HealthVerdict;
 use crate::link::Link;
 use crate::request::Request;
 use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
@@ -372,9 +373,7 @@ impl Server {
     /// A health check gave its verdict.
     fn record_health(&self, python: Python<'_>, name: String, verdict: HealthVerdict) -> PyResult<()> {
         let at = self.link(python)?.server.now();
-        let stale_after = Duration::from_secs_f64(verdict.stale_after);
-        let HealthVerdict { state, required, detail, facts, .. } = verdict;
-        self.readiness.record(name, Verdict { state, required, detail, facts, at, stale_after });
+        self.readiness.record(name, verdict.given_at(at));
         Ok(())
     }
 
@@ -468,17 +467,6 @@ impl Server {
     fn is_running(&self) -> bool {
         self.running().is_some()
     }
-}
-
-/// What a health check says.
-#[derive(FromPyObject)]
-#[pyo3(from_item_all)]
-pub struct HealthVerdict {
-    state: String,
-    required: bool,
-    detail: String,
-    facts: String,
-    stale_after: f64,
 }
 
 impl Server {

@@ -33,7 +33,7 @@ pub struct Terms {
 #[derive(Clone)]
 struct Resumption {
     tickets: Arc<dyn ProducesTickets>,
-    sessions: Arc<dyn StoresServerSessions>,
+    remembered: Arc<dyn StoresServerSessions>,
     authorities: Option<Arc<RootCertStore>>,
 }
 
@@ -55,7 +55,7 @@ impl Terms {
             }
             _ => Resumption {
                 tickets: ring::Ticketer::new().map_err(|error| failed(&error))?,
-                sessions: ServerSessionMemoryCache::new(REMEMBERED),
+                remembered: ServerSessionMemoryCache::new(REMEMBERED),
                 authorities: roots.clone(),
             },
         };
@@ -68,7 +68,7 @@ impl Terms {
         };
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.ticketer = Arc::clone(&resumption.tickets);
-        config.session_storage = Arc::clone(&resumption.sessions);
+        config.session_storage = Arc::clone(&resumption.remembered);
         config.send_tls13_tickets = TICKETS;
         // A client that speaks HTTP/2 only is refused by its ALPN at once, and not by what follows.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

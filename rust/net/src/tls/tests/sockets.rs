@@ -205,6 +205,7 @@ fn our_end_comes_behind_everything_that_was_taken() {
         got_back.extend(got(&mut pair.client));
         assert!(got_back == sent[..taken], "{} of {taken} bytes", got_back.len());
         assert!(pair.client.process_new_packets().unwrap().peer_has_closed(), "a close_notify, then FIN");
+        assert_eq!((&pair.socket).read(&mut [0; 9]).unwrap(), 0);
         pair.client.send_close_notify();
         while !pair.has_ended {
             pair.client_turn();
