@@ -36,9 +36,8 @@ def config() -> sc.Config:
         "max_fragments": 1 << 18,
         "max_buffered": "17MiB",
         "memory_budget": "2GiB",
+        "compression": True,
     }
-    if "compression" in sc.Config.model_fields:
-        fields["compression"] = True
     return sc.Config(**fields)
 
 

@@ -8,15 +8,11 @@ from typing import NamedTuple
 
 import pytest
 
-import streamconductor as sc
 from tests.conformance.conftest import Serve
 from tests.conformance.wire import WireFrame, read
 from tests.support.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, close, frame
 from tests.support.raw import Peer, head, upgrade_headers
 from tests.support.servers import Site
-
-if "compression" not in sc.Config.model_fields:
-    pytest.skip("RFC 7692 IS NOT TRIED: this server has no field `compression`", allow_module_level=True)
 
 RSV1 = 4
 TAIL = b"\x00\x00\xff\xff"

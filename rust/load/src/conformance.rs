@@ -15,8 +15,9 @@ use streamconductor_core::codec::{
     Codec, CodecLimits, Control, Item, Opcode, Role, close_frame, control_frame, encode_frame,
 };
 
+use crate::deflating::{Deflating, OFFER};
 use crate::failure::Failure;
-use crate::opening;
+use crate::opening::{self, Opened};
 
 /// The largest case sends 16 MiB in one message, and 4 MiB in frames of 64 bytes.
 const LIMITS: CodecLimits =
@@ -86,13 +87,20 @@ struct Peer {
     codec: Codec,
     /// What came together with the 101.
     early: Vec<u8>,
+    /// If the server agreed to it.
+    deflating: Option<Deflating>,
 }
 
 impl Peer {
     fn open(address: SocketAddr, path: &str) -> Result<Self, Failure> {
-        let (stream, early) = opening::open(address, path)?;
+        let Opened { stream, early, extensions } = opening::offering(address, path, Some(OFFER))?;
         stream.set_read_timeout(Some(SILENCE))?;
-        Ok(Self { stream, codec: Codec::new(Role::Client), early })
+        let mut codec = Codec::new(Role::Client);
+        let deflating = extensions.map(|answer| Deflating::agreed(path, &answer)).transpose()?;
+        if deflating.is_some() {
+            codec.accept_compressed();
+        }
+        Ok(Self { stream, codec, early, deflating })
     }
 
     /// Talks until one side closes or the socket ends, and returns what was kept.
@@ -133,7 +141,10 @@ impl Peer {
             match item {
                 Some(Item::Message { kind, payload }) if manner == Manner::Echo => {
                     let mut frame = Vec::new();
-                    encode_frame(&mut frame, Opcode::Data(kind), true, &payload, Some(key()));
+                    match &mut self.deflating {
+                        Some(deflating) => deflating.encode(&mut frame, kind, &payload, key()),
+                        None => encode_frame(&mut frame, Opcode::Data(kind), true, &payload, Some(key())),
+                    }
                     self.send(&frame)?;
                 }
                 Some(Item::Message { payload, .. }) => kept.extend_from_slice(&payload),

@@ -19,6 +19,7 @@ pub mod report;
 pub mod soak;
 
 mod connection;
+mod deflating;
 mod driver;
 mod opening;
 mod publications;

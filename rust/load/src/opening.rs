@@ -16,14 +16,28 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 pub(crate) const MAX_HEADERS: usize = 64;
 
+/// A connection that is open.
+pub(crate) struct Opened {
+    pub(crate) stream: TcpStream,
+    /// What came behind the response and belongs to the first frames.
+    pub(crate) early: Vec<u8>,
+    /// What the server chose of the extensions that were offered.
+    pub(crate) extensions: Option<String>,
+}
+
 /// Opens a connection without extensions, so nothing is compressed. The bytes returned came behind the response
 /// and belong to the first frames.
 pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8>), Failure> {
+    offering(address, path, None).map(|opened| (opened.stream, opened.early))
+}
+
+/// Opens a connection and offers extensions.
+pub(crate) fn offering(address: SocketAddr, path: &str, offer: Option<&str>) -> Result<Opened, Failure> {
     let failed = |reason: String| Failure::Opening { path: path.to_owned(), reason };
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.write_all(request(address, path).as_bytes())?;
+    stream.write_all(request(address, path, offer).as_bytes())?;
 
     let mut received = Vec::new();
     let mut piece = [0; 4096];
@@ -34,9 +48,12 @@ pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8
             return Err(failed("the server ended the connection".to_owned()));
         }
         received.extend_from_slice(piece.get(..length).unwrap_or_default());
-        if let Some(head) = checked(&received).map_err(failed)? {
+        if let Some((head, extensions)) = checked(&received).map_err(failed)? {
+            if offer.is_none() && extensions.is_some() {
+                return Err(failed("the server chose an extension that was not offered".to_owned()));
+            }
             received.drain(..head);
-            return Ok((stream, received));
+            return Ok(Opened { stream, early: received, extensions });
         }
         if received.len() > MAX_HEAD {
             return Err(failed(format!("a response head of more than {MAX_HEAD} bytes")));
@@ -44,16 +61,17 @@ pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8
     }
 }
 
-/// The request that opens a connection without extensions.
-pub(crate) fn request(address: SocketAddr, path: &str) -> String {
+/// The request that opens a connection; `offer`: the extensions that are offered.
+pub(crate) fn request(address: SocketAddr, path: &str, offer: Option<&str>) -> String {
+    let extensions = offer.map_or_else(String::new, |offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
     format!(
         "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
     )
 }
 
-/// How many bytes the head has, once it is complete and opens the connection.
-pub(crate) fn checked(received: &[u8]) -> Result<Option<usize>, String> {
+/// How many bytes the head has, once it is complete and opens the connection, and the extensions that it names.
+pub(crate) fn checked(received: &[u8]) -> Result<Option<(usize, Option<String>)>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(received) {
@@ -65,10 +83,17 @@ pub(crate) fn checked(received: &[u8]) -> Result<Option<usize>, String> {
         let (code, reason) = (response.code.unwrap_or_default(), response.reason.unwrap_or_default());
         return Err(format!("the server answered {code} {reason}"));
     }
-    let accept =
-        response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-accept"));
-    match accept {
-        Some(header) if header.value == ACCEPT => Ok(Some(head)),
+    let value = |name: &str| {
+        response
+            .headers
+            .iter()
+            .find(|header| header.name.eq_ignore_ascii_case(name))
+            .map(|header| header.value)
+    };
+    let extensions =
+        value("sec-websocket-extensions").map(|value| String::from_utf8_lossy(value).into_owned());
+    match value("sec-websocket-accept") {
+        Some(ACCEPT) => Ok(Some((head, extensions))),
         _ => Err("the 101 carries no correct Sec-WebSocket-Accept".to_owned()),
     }
 }
@@ -83,7 +108,7 @@ mod tests {
     #[test]
     fn frames_behind_the_head_are_not_part_of_it() {
         let received = format!("{HEAD}\u{1}\u{1}x");
-        assert_eq!(checked(received.as_bytes()), Ok(Some(HEAD.len())));
+        assert_eq!(checked(received.as_bytes()), Ok(Some((HEAD.len(), None))));
         assert_eq!(checked(&HEAD.as_bytes()[..HEAD.len() - 1]), Ok(None));
     }
 

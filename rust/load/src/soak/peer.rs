@@ -58,7 +58,7 @@ impl Peer {
                 return Ok(());
             }
             let address = self.io(|peer| peer.transport.stream.peer_addr())?;
-            let request = request(address, &self.path);
+            let request = request(address, &self.path, None);
             self.stage = Stage::Opening(Vec::new());
             return self.io(|peer| peer.transport.send(request.as_bytes()));
         }
@@ -97,7 +97,7 @@ impl Peer {
         let Stage::Opening(head) = &mut self.stage else { return self.decode(input, message) };
         head.extend_from_slice(input);
         match checked(head) {
-            Ok(Some(length)) => {
+            Ok(Some((length, _))) => {
                 let mut early = head.split_off(length);
                 self.stage = Stage::Open;
                 self.decode(&mut early, message)
