@@ -10,6 +10,7 @@ pub mod run;
 mod run_application;
 mod server;
 mod setup;
+mod tokens;
 mod wire;
 pub mod world;
 
@@ -17,4 +18,5 @@ pub use client::{Client, Got, close, compressed, control, frame, text};
 pub use random::Random;
 pub use server::Server;
 pub use setup::{Setup, TICK, limits, millis, seconds, server_frame, upgrade, upgrade_deflated};
+pub use tokens::Patterned;
 pub use wire::{Memory, Room, Socket};

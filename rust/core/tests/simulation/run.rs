@@ -15,7 +15,7 @@ use streamconductor_core::shard::command::Command;
 
 use super::world::World;
 use super::{
-    Random, Room, Setup, TICK, close, compressed, control, frame, limits, seconds, text, upgrade,
+    Patterned, Random, Room, Setup, TICK, close, compressed, control, frame, limits, seconds, text, upgrade,
     upgrade_deflated,
 };
 
@@ -43,7 +43,8 @@ fn setup(random: &mut Random) -> Setup {
     limits.ping_interval = (!random.one_in(3)).then_some(seconds(2));
     limits.idle_timeout = (limits.ping_interval.is_none() || random.one_in(3)).then_some(seconds(5));
     limits.ping_timeout = seconds(2);
-    limits.write_timeout = (!random.one_in(3)).then_some(seconds(4));
+    // The configuration asks for it where there are pings: it ends whose full socket takes none.
+    limits.write_timeout = (!random.one_in(3) || limits.ping_interval.is_some()).then_some(seconds(4));
     limits.max_lag = (limits.write_timeout.is_none() || random.one_in(3)).then_some(seconds(6));
     limits.dwell = seconds(2);
     limits.message_timeout = seconds(3);
@@ -52,7 +53,9 @@ fn setup(random: &mut Random) -> Setup {
     limits.compression = !random.one_in(3);
     limits.compression_threshold = 30;
     let (shards, asks) = (1 + random.below(4), !random.one_in(3));
-    Setup { limits, shards, asks, reports_closes: true, has_pool_policy: random.one_in(3), tokens: None }
+    let has_pool_policy = random.one_in(3);
+    let tokens = random.one_in(3).then(|| Arc::new(Patterned::default()) as Arc<_>);
+    Setup { limits, shards, asks, reports_closes: true, has_pool_policy, tokens }
 }
 
 /// One random run.

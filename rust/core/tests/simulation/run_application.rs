@@ -13,8 +13,8 @@ use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::shard::command::{Admission, Audience, Broadcast, Command, Refused};
 
 use super::run::Run;
-use super::server_frame;
 use super::world::{CHANNELS, Stage};
+use super::{seconds, server_frame};
 
 /// The channel that admissions subscribe to.
 const DROPPING: usize = 2;
@@ -168,7 +168,12 @@ impl Run {
         let Some(who) = self.world.any(Stage::Open) else { return };
         let ending = match self.below(5) {
             0 => Ending::HandlerRaised,
-            1 => Ending::TokenExpired,
+            1 => {
+                let ahead = seconds(self.below(3) as u64);
+                let connection = self.world.peers[who].client.id;
+                let until = self.world.server.now + ahead;
+                return self.command(connection.shard(), Command::Extend { connection, until });
+            }
             2 => {
                 let shard = self.world.peers[who].client.id.shard();
                 let disconnect = Command::Disconnect { user: "ada".into(), reason: "go".into() };
