@@ -10,10 +10,13 @@ trap 'rm -rf "$place"' EXIT
 
 "${PYTHON:-python3}" -m venv "$place/venv"
 python=$place/venv/bin/python
-"$python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt -r requirements/test.txt
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps "$wheel"
+install() { "$python" -m pip install --quiet --disable-pip-version-check "$@"; }
 
-# From another directory, so that nothing of the checkout's `python` folder can be imported.
+# With nothing but what the library needs, and from another directory: nothing of the checkout can be imported.
+install --require-hashes -r requirements/build.txt
+install --no-deps "$wheel"
 (cd "$place" && "$python" -I "$OLDPWD/tests/wheel_check.py")
+
+install --require-hashes -r requirements/test.txt
 PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest --quiet -p no:cacheprovider tests/protocol tests/unit \
-	--ignore tests/unit/test_repository.py
+	--ignore tests/unit/test_repository.py -k 'not node_ws'

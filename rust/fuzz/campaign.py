@@ -27,6 +27,8 @@ LONGEST_ELSE = 2_000
 # milliseconds; the rest is for a machine that is busy with other things.
 SECONDS_AN_INPUT = 30
 MEBIBYTES = 2_048
+# What libFuzzer says to a signal: the end of a campaign, and no finding.
+INTERRUPTED = 72
 PULSE = re.compile(
     r"#(?P<runs>\d+)\s+\w+\s+cov: (?P<coverage>\d+) ft: (?P<features>\d+) corp: (?P<corpus>\d+)/"
 )
@@ -98,6 +100,8 @@ class Campaign:
                     told = time.monotonic()
                     print(tally.line(), flush=True)
         tally.processor_seconds = _processor_seconds() - used
+        if process.returncode == INTERRUPTED:
+            sys.exit(f"{self.target} was interrupted")
         tally.failed = process.returncode != 0
         return tally
 

@@ -71,7 +71,7 @@ def keeps_its_promises(config: Config) -> None:
 
 
 @pytest.mark.parametrize("field", FIELDS)
-@bounded(60)
+@bounded(40)
 @given(value=anything)
 @example(value=10**400)
 @example(value=-(10**400))
@@ -83,7 +83,7 @@ def test_any_value_of_any_field_is_taken_or_told(field: str, value: Any) -> None
     config_or_problems({field: value})
 
 
-@bounded(300)
+@bounded(200)
 @given(st.dictionaries(st.sampled_from(FIELDS), anything, min_size=2, max_size=6))
 def test_any_values_together_are_taken_or_told(fields: dict[str, Any]) -> None:
     config_or_problems(fields)
@@ -165,7 +165,7 @@ def _toml(value: Any) -> str:
     return json.dumps("off" if value is None else value, ensure_ascii=False)
 
 
-@bounded(150)
+@bounded(100)
 @given(fields=good_fields())
 def test_keywords_environment_and_file_say_the_same(fields: dict[str, Any], tmp_path: Path) -> None:
     config = config_or_problems(fields)
