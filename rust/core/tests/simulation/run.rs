@@ -12,11 +12,12 @@ use streamconductor_core::deflate::Encoding;
 use streamconductor_core::ledger::{Charge, Owner};
 use streamconductor_core::shard::Shard;
 use streamconductor_core::shard::command::Command;
+use streamconductor_core::shard::securing::{Secured, TlsVersion};
 
 use super::world::World;
 use super::{
-    Patterned, Random, Room, Setup, TICK, close, compressed, control, frame, limits, seconds, text, upgrade,
-    upgrade_deflated,
+    Client, Patterned, Random, Room, Setup, TICK, close, compressed, control, frame, limits, seconds, text,
+    upgrade, upgrade_deflated,
 };
 
 /// Every limit is on, and tight.
@@ -114,7 +115,11 @@ impl Run {
 
     fn accept(&mut self) {
         let shard = self.below(self.world.server.shards.len());
-        match self.world.server.accept(shard) {
+        let speaks_tls = self.below(4) == 0;
+        let server = &mut self.world.server;
+        let accepted = if speaks_tls { server.accept_for_tls(shard) } else { server.accept(shard) };
+        match accepted {
+            Some(client) if speaks_tls && !self.secures(&client) => {}
             Some(client) => {
                 self.world.add(client);
                 if self.below(6) > 0 {
@@ -130,6 +135,23 @@ impl Run {
             None if self.below(4) == 0 => self.command(shard, Command::Reclaim),
             None => {}
         }
+    }
+
+    /// What comes of TLS. False: nothing that could ever send a head.
+    fn secures(&mut self, client: &Client) -> bool {
+        let (index, now) = (client.id.index(), self.world.server.now);
+        let outcome = self.below(8);
+        let shard = &mut self.world.server.shards[client.id.shard()];
+        match outcome {
+            0 => shard.unsecured(index, now),
+            // Half a ClientHello, until the deadline or until its place is wanted.
+            1 => shard.heard(index, now),
+            _ => {
+                let secured = Secured { version: TlsVersion::V1_3, resumed: false, subject: None };
+                shard.secured(index, secured);
+            }
+        }
+        outcome > 1
     }
 
     fn client_sends(&mut self) {

@@ -30,6 +30,8 @@ pub fn validate(root: &Value, schema: &Value, value: &Value, place: &str) {
             "maxProperties" => {
                 assert!(value.as_object().unwrap().len() as u64 <= rule.as_u64().unwrap(), "{place}");
             }
+            // Of an object; null may stand in its place.
+            "required" if value.is_null() => {}
             "required" => {
                 for name in rule.as_array().unwrap() {
                     assert!(value.get(name.as_str().unwrap()).is_some(), "{place}: no {name}");
