@@ -141,11 +141,15 @@ class Demo:
                 await self._publish(channel, reading)
 
     async def _publish_lines(self) -> None:
-        async for _ in every(READING_PERIOD):
-            for channel, tail in self._tails.items():
-                if lines := tail.read():
-                    self._recent[channel].extend(lines)
-                    await self._publish(channel, {"lines": lines, "skipped": tail.skipped})
+        try:
+            async for _ in every(READING_PERIOD):
+                for channel, tail in self._tails.items():
+                    if lines := tail.read():
+                        self._recent[channel].extend(lines)
+                        await self._publish(channel, {"lines": lines, "skipped": tail.skipped})
+        finally:
+            for tail in self._tails.values():
+                tail.close()
 
     async def _publish_server(self) -> None:
         async for _ in every(SERVER_PERIOD):

@@ -47,8 +47,8 @@ async def test_senders_without_end_leave_room_for_probes_newcomers_and_echoes() 
                     await peer.send("heard?")
                     assert await peer.recv() == "heard?"
                 times.append(time.monotonic() - began)
-            assert statistics.median(times) < 0.07, times
-            assert max(times) < 1
+            assert statistics.median(times) < 0.15, times
+            assert max(times) < 3
         finally:
             over.set()
             for connection in server.connections():

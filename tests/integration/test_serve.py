@@ -209,7 +209,7 @@ def test_host_and_port_left_out_are_those_of_the_configuration(monkeypatch: pyte
         ("max_size", None, "max_message_size"),
         ("max_size", (None, 100), "max_message_size"),
         ("ping_timeout", None, "ping_interval=None"),
-        ("ssl", object(), "proxy"),
+        ("ssl", object(), "tls_certificate"),
         ("unix", True, "unix_socket"),
         ("compression", "gzip", "deflate"),
         ("origins", [object()], "request.origin"),

@@ -43,7 +43,7 @@ async def test_a_host_without_an_address_is_a_bind_error(field: str, name: str) 
             ValueError,
             "channel('a'): high_water = 0 must be above 0",
         ),
-        (lambda server: server.channel(7), TypeError, "channel needs a pattern such as 'prices:*', not int"),
+        (lambda server: server.channel(7), TypeError, "channel needs a str, not int"),
         (
             lambda server: server.on_health("db", interval="often"),
             ValueError,
