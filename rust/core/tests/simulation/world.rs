@@ -250,6 +250,7 @@ impl World {
         assert_eq!(server.deflating.connections(), 0);
         for channel in &self.channels {
             assert_eq!(channel.subscribers(), 1, "only the test's own");
+            assert_eq!(channel.encodings().bits(), 0, "nobody is compressed for");
         }
         let stats = server.stats();
         assert_eq!((stats.pending().messages, stats.pending().bytes, stats.backlogged), (0, 0, 0));
