@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from tests.protocol.rows.profiles import CROWD, FRAME_RATE, HURRIED, PLAIN, RATES
+from tests.protocol.rows.profiles import BEATING, CROWD, FRAME_RATE, HURRIED, PLAIN, RATES
 from tests.protocol.rows.registry import MIB, VIOLATION, Ending, row
 from tests.protocol.rows.stage import Stage, many_descriptors, within
 from tests.support.frames import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, frame
@@ -165,7 +165,7 @@ def pong_flood(stage: Stage) -> None:
     assert (code, "max_control_rate" in reason) == (1008, True)
 
 
-@F22.case("with the wrong payload", PLAIN, cost=50)
+@F22.case("with the wrong payload", BEATING, cost=50)
 def wrong_pong(stage: Stage) -> None:
     peers = [stage.open("/held") for _ in range(20)]
     for peer in peers:

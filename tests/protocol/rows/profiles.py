@@ -13,13 +13,17 @@ COMMON = {
     # Python may be behind with the ends of connections, of which it owes at most so many.
     "max_connections": 1_000,
     "memory_budget": "4GiB",
-    "ping_interval": 1.0,
-    "ping_timeout": 1.4,
+    "ping_interval": 2.0,
+    "ping_timeout": 2.9,
     "policy_timeout": 0.1,
 }
 
 LIMIT = 65_536
 PLAIN = Profile("plain", {"max_message_size": LIMIT})
+
+# Heartbeats that a row waits for.
+BEATS = {"ping_interval": 1.0, "ping_timeout": 1.4}
+BEATING = Profile("beating", BEATS)
 
 # Time limits that are long by default.
 HURRIED = Profile(

@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 
-from tests.protocol.rows.profiles import COMMON, HURRIED, PLAIN
+from tests.protocol.rows.profiles import BEATING, BEATS, HURRIED, PLAIN
 from tests.protocol.rows.registry import row
 from tests.protocol.rows.stage import Stage, within
 from tests.support.frames import CLOSE, PONG, TEXT, Frame, frame
@@ -19,10 +19,10 @@ F25 = row(
     "half-open: nothing comes any more, neither FIN nor RST",
     "reset at `ping_interval` + `ping_timeout`; 1006 for the application",
 )
-DEAD = float(str(COMMON["ping_interval"])) + float(str(COMMON["ping_timeout"]))
+DEAD = BEATS["ping_interval"] + BEATS["ping_timeout"]
 
 
-@F25.case("20 peers", PLAIN, cost=100)
+@F25.case("20 peers", BEATING, cost=100)
 def half_open(stage: Stage) -> None:
     peers = [stage.open() for _ in range(20)]
     began = time.monotonic()
@@ -31,7 +31,7 @@ def half_open(stage: Stage) -> None:
             # Pings come, and are not answered.
             peer.lost()
     told = {(one.code, one.name, one.by) for one in stage.endings(len(peers))}
-    within(began, float(str(COMMON["ping_timeout"])), DEAD)
+    within(began, BEATS["ping_timeout"], DEAD)
     assert told == {(1006, "heartbeat_lost", "server")}
 
 
