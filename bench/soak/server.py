@@ -160,8 +160,8 @@ class Program:
             "max_connections": 20_000,
             "memory_budget": "1GiB",
             # Short, so that a soak sees many; stalls of six seconds must stay below the timeouts.
-            "ping_interval": 6,
-            "ping_timeout": 10,
+            "ping_interval": 10,
+            "ping_timeout": 18,
             "high_water": "256KiB",
             "low_water": "64KiB",
             "max_buffered": "1MiB",

@@ -40,7 +40,8 @@ def show(report: dict[str, Any], console: Console) -> None:
         "under load": f"{report['seconds']:.0f} s, seed {report['seed']}",
         "connections": f"{report['connections']:,} held, {report['tls']:,} of them under TLS; {ledger['opened']:,} "
         f"opened, {ledger['closed']:,} closed, {ledger['abandoned']:,} reset or vanished, {ledger['cut']:,} closed "
-        f"as slow, {ledger['moved']:,} moved to other channels, {ledger['stalled']:,} stalls",
+        f"as slow, {ledger['moved']:,} moved to other channels, {ledger['stalled']:,} stalls"
+        + (f", {ledger['excused']:,} ended because the client did not run" if ledger["excused"] else ""),
         "deliveries": f"{ledger['delivered']:,} publications and {ledger['echoed']:,} echoes received, "
         f"{report['deliveries_per_second']:,.0f}/s in the median; {books['published']:,} publications",
         "ledger": f"{ledger['lost']} lost, {ledger['duplicated']} duplicated, {ledger['reordered']} reordered, "

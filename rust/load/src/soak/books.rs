@@ -1,7 +1,7 @@
 //! Receives two accounts of each connection, this side's and the server's · hands differences to the ledger · owns
 //! those that wait for the other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -21,6 +21,13 @@ pub(crate) struct Account {
     pub(crate) endings: &'static [&'static str],
 }
 
+impl Account {
+    /// The same, where the server may have dropped whatever it likes.
+    pub(crate) fn of_any_drops(self) -> Self {
+        Self { dropped: Dropped::Any, ..self }
+    }
+}
+
 /// How many messages the server may say that it dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dropped {
@@ -38,6 +45,8 @@ pub(crate) struct Closing(u64, u64, u64, String, u16);
 pub(crate) struct Books {
     ours: HashMap<u64, Account>,
     theirs: HashMap<u64, Closing>,
+    /// Those of which this side has nothing to tell.
+    forgotten: HashSet<u64>,
     /// By all closings: messages written, messages dropped.
     pub(crate) written: u64,
     pub(crate) dropped: u64,
@@ -54,6 +63,13 @@ impl Books {
         }
     }
 
+    /// This side has nothing to tell of a connection, and the server may tell what it likes.
+    pub(crate) fn forget(&mut self, identity: u64) {
+        if self.theirs.remove(&identity).is_none() {
+            self.forgotten.insert(identity);
+        }
+    }
+
     /// The server's account of one.
     pub(crate) fn told(&mut self, closing: Closing, ledger: &mut Ledger) {
         let Closing(identity, written, dropped, _, _) = closing;
@@ -61,6 +77,7 @@ impl Books {
         self.dropped += dropped;
         match self.ours.remove(&identity) {
             Some(account) => compare(&account, &closing, ledger),
+            None if self.forgotten.remove(&identity) => {}
             None if self.theirs.contains_key(&identity) => {
                 ledger.violation(|| format!("connection {identity}: the server told its end twice"));
             }
@@ -146,6 +163,19 @@ mod tests {
         let reset = Account { is_clean: false, dropped: Dropped::Any, ..CLEAN };
         assert_eq!(violations(reset.clone(), 11, 9, "peer_closed"), 0);
         assert_eq!(violations(reset, 9, 9, "peer_closed"), 1, "more came than was written");
+    }
+
+    #[test]
+    fn what_is_forgotten_is_compared_with_nothing() {
+        let (mut books, mut ledger) = (Books::default(), Ledger::default());
+        let closing = |identity| Closing(identity, 5, 0, "transport_lost".to_owned(), 1006);
+        books.forget(1);
+        books.told(closing(1), &mut ledger);
+        books.told(closing(2), &mut ledger);
+        books.forget(2);
+        books.forget(3);
+        books.close(&mut ledger);
+        assert_eq!((books.waiting(), books.written, ledger.violations), (0, 10, 0));
     }
 
     #[test]

@@ -36,7 +36,7 @@ const STALLED_BUFFER: usize = 96 * 1024;
 /// How often it is looked for what is overdue.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A turn of this side that may have been too long for those on a channel that disconnects.
+/// A turn of this side that may have been too long for somebody.
 const SLOW_TURN: Duration = Duration::from_millis(400);
 
 /// How much sooner something is overdue once the run has failed.
@@ -181,9 +181,9 @@ impl Field {
         self.longest_turn = self.longest_turn.max(turn);
         self.last_turn = now;
         if turn > SLOW_TURN {
-            // To the server this was a stall like any other, though nobody had planned it.
+            // To the server this was a stall of everybody, though nobody had planned it.
             let lives = self.places.iter_mut().filter_map(|place| place.life.as_mut());
-            lives.for_each(Life::has_stalled);
+            lives.for_each(|life| life.was_held_up(turn, now));
         }
         self.pass_time(now);
         Ok(())
@@ -336,8 +336,10 @@ impl Field {
             self.agenda.add(Entry { at: now + after, place: number, identity: Some(identity), step });
         }
         if let Err(end) = result {
-            let account = life.ended(&end, &mut self.ledger);
-            self.books.ended(identity, account, &mut self.ledger);
+            match life.ended(&end, &mut self.ledger, now) {
+                Some(account) => self.books.ended(identity, account, &mut self.ledger),
+                None => self.books.forget(identity),
+            }
             self.vacate(number, now);
         }
     }

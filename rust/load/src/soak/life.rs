@@ -31,6 +31,20 @@ const TRANSPORT_LOST: &[&str] = &["transport_lost"];
 const SLOW_CONSUMER: &[&str] = &["slow_consumer"];
 const SLOW_CONSUMER_CODE: u16 = 4008;
 
+/// Where this side did not run for so long, whatever the server ends for silence or slowness is this side's fault, as
+/// long as the longest of its timeouts may still come from then.
+const HELD_UP: Duration = Duration::from_secs(1);
+const EXCUSED_FOR: Duration = Duration::from_secs(30);
+const EXCUSED: &[&str] = &[
+    "slow_consumer",
+    "lagging",
+    "write_timeout",
+    "heartbeat_lost",
+    "close_timeout",
+    "transport_lost",
+    "peer_closed",
+];
+
 /// How a life ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whim {
@@ -72,6 +86,8 @@ pub(crate) struct Life {
     pub(crate) is_paused: bool,
     /// By when what it waits for must have come.
     pub(crate) due: Option<Instant>,
+    /// Until then the server may end it because this side did not run.
+    excused_until: Option<Instant>,
 }
 
 impl Life {
@@ -94,6 +110,7 @@ impl Life {
             course: Course::new(identity, role),
             is_paused: false,
             due: Some(now + PATIENCE),
+            excused_until: None,
         }
     }
 
@@ -178,6 +195,15 @@ impl Life {
         STALL
     }
 
+    /// This side did not run for so long.
+    pub(crate) fn was_held_up(&mut self, turn: Duration, now: Instant) {
+        self.has_stalled();
+        self.due = self.due.map(|due| due + turn);
+        if turn > HELD_UP {
+            self.excused_until = Some(now + EXCUSED_FOR);
+        }
+    }
+
     /// It has not read for so long that its channel may end it, if it is one that does.
     pub(crate) fn has_stalled(&mut self) {
         self.course.may_be_cut |= self.role == Role::Disconnect;
@@ -233,16 +259,24 @@ impl Life {
         if matches!(self.course.intent, Intent::Leaving(_)) { Some((ASK, Step::Ask)) } else { None }
     }
 
-    /// The connection is gone: this side's account of it.
-    pub(crate) fn ended(&self, end: &End, ledger: &mut Ledger) -> Account {
+    /// The connection is gone: this side's account of it; `None`: there is nothing to tell.
+    pub(crate) fn ended(&self, end: &End, ledger: &mut Ledger, now: Instant) -> Option<Account> {
         let code = end.close.as_ref().map(|(code, _)| *code);
         if self.course.intent == Intent::Closing && code.is_some() {
             ledger.closed += 1;
-            return self.course.account(true, PEER_CLOSED);
+            return Some(self.course.account(true, PEER_CLOSED));
         }
         if self.course.may_be_cut && code.is_none_or(|code| code == SLOW_CONSUMER_CODE) {
             ledger.cut += 1;
-            return self.course.account(code.is_some(), SLOW_CONSUMER);
+            return Some(self.course.account(code.is_some(), SLOW_CONSUMER));
+        }
+        if self.excused_until.is_some_and(|until| now < until)
+            && code.is_none_or(|code| code == SLOW_CONSUMER_CODE)
+        {
+            ledger.excused += 1;
+            let account = self.course.account(code.is_some(), EXCUSED);
+            // Whether the server got as far as to count it is not known.
+            return (self.course.intent != Intent::Opening).then(|| account.of_any_drops());
         }
         let (identity, role, intent) = (self.identity, self.role, self.course.intent);
         ledger.violation(|| {
@@ -251,7 +285,7 @@ impl Life {
                 end.close, end.fault
             )
         });
-        self.course.account(code.is_some(), &[])
+        Some(self.course.account(code.is_some(), &[]))
     }
 
     /// Leaves without a closing handshake; returns this side's account.
