@@ -44,8 +44,8 @@ def test_a_short_soak_is_flawless(load_client: Path, tmp_path: Path) -> None:
     assert status == 0, printed
     ledger, books = report["ledger"], report["books"]
     assert ledger["violations"] == 0
-    # What was compared is all there was: every connection, and every kind of ending that a soak is about. A machine that
-    # stops the client for seconds adds endings of its own.
+    # What was compared is all there was: every connection, and every kind of ending that a soak is about. A machine
+    # that stops the client for seconds adds endings of its own.
     assert ledger["compared"] == ledger["opened"] > 200
     assert set(books["endings"]) >= {"peer_closed", "transport_lost", "slow_consumer"}
     if ledger["excused"] == 0:
