@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 
-from tests.protocol.rows.profiles import HURRIED, PLAIN
+from tests.protocol.rows.profiles import AT_ONCE, HURRIED, PLAIN
 from tests.protocol.rows.registry import Ending, row
 from tests.protocol.rows.stage import Stage, within
 from tests.protocol.rows.wrong_calls import WRONG_CALLS
@@ -42,7 +42,7 @@ def crossing_frames(stage: Stage) -> None:
 @F18.case("and stays", HURRIED, cost=100)
 def lingering(stage: Stage) -> None:
     # The peer does not end its direction: the socket lingers, but not for ever.
-    peers = [stage.open() for _ in range(20)]
+    peers = [stage.open() for _ in range(AT_ONCE)]
     for peer in peers:
         peer.send(close(4001))
         assert peer.closed()[0] == 4001
@@ -56,10 +56,10 @@ def lingering(stage: Stage) -> None:
 F19 = row("F19", "our Close is never answered", "reset at `close_timeout`; the application sees 1006, once")
 
 
-@F19.case("20 peers", HURRIED, cost=50)
+@F19.case("many at once", HURRIED, cost=50)
 def unanswered_close(stage: Stage) -> None:
     deadline = HURRIED.settings["close_timeout"]
-    peers = [stage.open("/held") for _ in range(20)]
+    peers = [stage.open("/held") for _ in range(AT_ONCE)]
     assert eventually(lambda: len(stage.ask("held")) == len(peers))
     stage.ask("close_held", code=1000, reason="bye")
     for peer in peers:

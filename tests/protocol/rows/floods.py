@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from tests.protocol.rows.profiles import BEATING, CROWD, FRAME_RATE, HURRIED, PLAIN, RATES
+from tests.protocol.rows.profiles import AT_ONCE, BEATING, CROWD, FRAME_RATE, HURRIED, PLAIN, RATES
 from tests.protocol.rows.registry import MIB, VIOLATION, Ending, row
 from tests.protocol.rows.stage import Stage, many_descriptors, within
 from tests.support.frames import BINARY, CONTINUATION, PING, PONG, TEXT, Frame, frame
@@ -167,7 +167,7 @@ def pong_flood(stage: Stage) -> None:
 
 @F22.case("with the wrong payload", BEATING, cost=50)
 def wrong_pong(stage: Stage) -> None:
-    peers = [stage.open("/held") for _ in range(20)]
+    peers = [stage.open("/held") for _ in range(AT_ONCE)]
     for peer in peers:
         assert peer.any_frame().opcode == PING
         peer.send(frame(PONG, b"wrong"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.protocol.rows.forms import all_fail, fails
-from tests.protocol.rows.profiles import HURRIED, LIMIT, PLAIN
+from tests.protocol.rows.profiles import AT_ONCE, HURRIED, LIMIT, PLAIN
 from tests.protocol.rows.registry import VIOLATION, Ending, row
 from tests.protocol.rows.stage import Stage, within
 from tests.support.frames import (
@@ -155,10 +155,10 @@ F14 = row(
 )
 
 
-@F14.case("20 peers", HURRIED, cost=50)
+@F14.case("many at once", HURRIED, cost=50)
 def endless_message(stage: Stage) -> None:
     deadline = HURRIED.settings["message_timeout"]
-    peers = [stage.open() for _ in range(20)]
+    peers = [stage.open() for _ in range(AT_ONCE)]
     began = time.monotonic()
     for peer in peers:
         peer.send(frame(TEXT, b"x", final=False))

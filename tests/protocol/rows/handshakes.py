@@ -15,7 +15,7 @@ import time
 
 from tests.protocol.rows.forms import refusal
 from tests.protocol.rows.hello import client_hello
-from tests.protocol.rows.profiles import CROWD, FEW_DESCRIPTORS, HURRIED
+from tests.protocol.rows.profiles import AT_ONCE, CROWD, FEW_DESCRIPTORS, HURRIED
 from tests.protocol.rows.registry import row
 from tests.protocol.rows.requests import H16
 from tests.protocol.rows.stage import Stage, many_descriptors, within
@@ -24,7 +24,6 @@ from tests.support.raw import Peer, head
 from tests.support.servers import eventually
 
 DEADLINE = HURRIED.settings["open_timeout"]
-AT_ONCE = 20
 
 H4 = row(
     "H4",
@@ -59,7 +58,7 @@ def slow_heads(stage: Stage) -> None:
     deadline = CROWD.settings["open_timeout"]
 
     async def crowd() -> None:
-        gate = asyncio.Semaphore(50)
+        gate = asyncio.Semaphore(16)
         slow = asyncio.gather(*(_slow_head(stage, gate) for _ in range(CROWD_SIZE)))
         slots = set()
         while not slow.done():

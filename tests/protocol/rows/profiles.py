@@ -25,6 +25,9 @@ PLAIN = Profile("plain", {"max_message_size": LIMIT})
 BEATS = {"ping_interval": 1.0, "ping_timeout": 1.4}
 BEATING = Profile("beating", BEATS)
 
+# Peers that wait for a deadline together, as one at a time would take too long.
+AT_ONCE = 8
+
 # Time limits that are long by default.
 HURRIED = Profile(
     "hurried",

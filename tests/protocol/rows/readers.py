@@ -8,7 +8,7 @@ import contextlib
 import threading
 import time
 
-from tests.protocol.rows.profiles import BEATING, BEATS, HURRIED, PLAIN
+from tests.protocol.rows.profiles import AT_ONCE, BEATING, BEATS, HURRIED, PLAIN
 from tests.protocol.rows.registry import row
 from tests.protocol.rows.stage import Stage, within
 from tests.support.frames import CLOSE, PONG, TEXT, Frame, frame
@@ -22,9 +22,9 @@ F25 = row(
 DEAD = BEATS["ping_interval"] + BEATS["ping_timeout"]
 
 
-@F25.case("20 peers", BEATING, cost=100)
+@F25.case("many at once", BEATING, cost=100)
 def half_open(stage: Stage) -> None:
-    peers = [stage.open() for _ in range(20)]
+    peers = [stage.open() for _ in range(AT_ONCE)]
     began = time.monotonic()
     for number, peer in enumerate(peers):
         if number % 2:
@@ -122,9 +122,9 @@ F27 = row(
 
 
 # Each of them has 400 kB waiting.
-@F27.case("20 peers", HURRIED, cost=100, growth=24 << 20)
+@F27.case("many at once", HURRIED, cost=100, growth=24 << 20)
 def drip(stage: Stage) -> None:
-    peers = [stage.open("/big", receive_buffer=4_096) for _ in range(20)]
+    peers = [stage.open("/big", receive_buffer=4_096) for _ in range(AT_ONCE)]
     taken = dict.fromkeys(peers, 0)
     began, pace, turns, ended = time.monotonic(), threading.Event(), 0, 0
     while ended < len(peers) and time.monotonic() - began < 10:

@@ -241,13 +241,16 @@ async def main(settings: dict[str, Any], has_on_connect: bool, descriptors: int)
         return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
     def converse() -> None:
-        for line in sys.stdin:
-            try:
-                found = {"answer": run(answer(target, json.loads(line)))}
-            except Exception as error:
-                found = {"error": repr(error)}
-            print(json.dumps(found), flush=True)
-        loop.call_soon_threadsafe(over.set)
+        try:
+            for line in sys.stdin:
+                try:
+                    found = {"answer": run(answer(target, json.loads(line)))}
+                except Exception as error:
+                    found = {"error": repr(error)}
+                print(json.dumps(found), flush=True)
+        finally:
+            # Also where whoever asked is gone before the answer.
+            loop.call_soon_threadsafe(over.set)
 
     async with target.server:
         # How often exceptions are logged has a test of its own; here each must be seen.
