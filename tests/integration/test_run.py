@@ -33,8 +33,13 @@ def last():  # registered first, so it runs after the package's own
     print("threads left:", left(), flush=True)
 
 def left():
-    names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
-    return sum(name.startswith("streamconductor") for name in names)
+    return sum(name(task).startswith("streamconductor") for task in Path("/proc/self/task").glob("*/comm"))
+
+def name(task):
+    try:
+        return task.read_text()
+    except OSError:  # it has ended since it was listed
+        return ""
 
 import streamconductor as sc
 
