@@ -18,8 +18,8 @@ from .results import Results, reported
 from .suite import Suite
 
 AGENT = "streamconductor"
-PATIENCE = 1_500.0
-"""Seconds after which a group of cases hangs. The slowest needs a tenth of it on two cores of their own."""
+PATIENCE = 3_600.0
+"""Seconds after which a group of cases hangs. The slowest needs a tenth of it on two cores that have nothing else to do."""
 
 
 class Broken(Exception):
