@@ -19,7 +19,7 @@ from .suite import Suite
 
 AGENT = "streamconductor"
 PATIENCE = 3_600.0
-"""Seconds after which a group of cases hangs. The slowest needs a tenth of it on two cores that have nothing else to do."""
+"""Seconds after which a group of cases hangs. The slowest needs a tenth of it on two cores of their own."""
 
 
 class Broken(Exception):
