@@ -13,6 +13,9 @@ const WARM_UP: f64 = 0.25;
 /// Below this, in seconds, a slope says nothing: one page of an allocator would be a steep one.
 const SHORTEST: f64 = 120.0;
 
+/// Seconds of which only the least memory counts: what is buffered for readers who stall comes and goes, a leak stays.
+const PIECE: f64 = 20.0;
+
 /// One second or so.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Sample {
@@ -45,7 +48,7 @@ pub struct Memory {
     pub peak_mib: f64,
     /// After the last connection.
     pub after_mib: f64,
-    /// Least squares over the samples behind the first quarter.
+    /// Least squares over the least of every twenty seconds behind the first quarter.
     pub slope_mib_per_hour: f64,
     /// What it may be.
     pub bound_mib_per_hour: f64,
@@ -134,7 +137,13 @@ pub(crate) fn settled(samples: &[Sample]) -> &[Sample] {
 /// MiB an hour, and whether the time was long enough to judge by it.
 pub(crate) fn growth(samples: &[Sample]) -> (f64, bool) {
     let settled = settled(samples);
-    let points = settled.iter().map(|sample| (sample.seconds / 3600.0, sample.resident_mib));
+    let pieces =
+        settled.chunk_by(|one, next| (one.seconds / PIECE).floor() >= (next.seconds / PIECE).floor());
+    let least = |piece: &[Sample]| {
+        let least = piece.iter().min_by(|one, other| one.resident_mib.total_cmp(&other.resident_mib));
+        least.map(|sample| (sample.seconds / 3600.0, sample.resident_mib))
+    };
+    let points = pieces.filter_map(least);
     let times = settled.first().zip(settled.last());
     let length = times.map_or(0.0, |(first, last)| last.seconds - first.seconds);
     (slope(points), length >= SHORTEST)
@@ -173,6 +182,9 @@ mod tests {
         let (slope, is_judged) = growth(&samples(400, |second| second / 60.0));
         assert!((slope - 60.0).abs() < 1e-6 && is_judged, "{slope}");
         assert!(!growth(&samples(100, |_| 1.0)).1);
+        // Buffers that come and go, and more of them towards the end.
+        let (slope, _) = growth(&samples(400, |second| 50.0 + (second % 20.0) * second / 400.0));
+        assert!(slope.abs() < 1e-6, "{slope}");
         assert!(!growth(&[]).1);
     }
 
