@@ -263,7 +263,8 @@ impl Life {
             ledger.closed += 1;
             return Some(self.course.account(true, PEER_CLOSED));
         }
-        if self.course.may_be_cut && code.is_none_or(|code| code == SLOW_CONSUMER_CODE) {
+        let is_opening = self.course.intent == Intent::Opening;
+        if self.course.may_be_cut && !is_opening && code.is_none_or(|code| code == SLOW_CONSUMER_CODE) {
             ledger.cut += 1;
             return Some(self.course.account(code.is_some(), SLOW_CONSUMER));
         }
@@ -273,7 +274,7 @@ impl Life {
             ledger.excused += 1;
             let account = self.course.account(code.is_some(), EXCUSED);
             // Whether the server got as far as to count it is not known.
-            return (self.course.intent != Intent::Opening).then(|| account.of_any_drops());
+            return (!is_opening).then(|| account.of_any_drops());
         }
         let (identity, role, intent) = (self.identity, self.role, self.course.intent);
         ledger.violation(|| {
