@@ -41,7 +41,7 @@ def show(report: dict[str, Any], console: Console) -> None:
         "connections": f"{report['connections']:,} held, {report['tls']:,} of them under TLS; {ledger['opened']:,} "
         f"opened, {ledger['closed']:,} closed, {ledger['abandoned']:,} reset or vanished, {ledger['cut']:,} closed "
         f"as slow, {ledger['moved']:,} moved to other channels, {ledger['stalled']:,} stalls"
-        + (f", {ledger['excused']:,} ended because the client did not run" if ledger["excused"] else ""),
+        + (f", {ledger['excused']:,} ended because one side did not run" if ledger["excused"] else ""),
         "deliveries": f"{ledger['delivered']:,} publications and {ledger['echoed']:,} echoes received, "
         f"{report['deliveries_per_second']:,.0f}/s in the median; {books['published']:,} publications",
         "ledger": f"{ledger['lost']} lost, {ledger['duplicated']} duplicated, {ledger['reordered']} reordered, "

@@ -36,7 +36,7 @@ const STALLED_BUFFER: usize = 96 * 1024;
 /// How often it is looked for what is overdue.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// A turn of this side that may have been too long for somebody.
+/// Neither side is late by so much on a machine that has a core for each.
 const SLOW_TURN: Duration = Duration::from_millis(400);
 
 /// How much sooner something is overdue once the run has failed.
@@ -180,13 +180,18 @@ impl Field {
         let turn = now - self.last_turn;
         self.longest_turn = self.longest_turn.max(turn);
         self.last_turn = now;
-        if turn > SLOW_TURN {
-            // To the server this was a stall of everybody, though nobody had planned it.
-            let lives = self.places.iter_mut().filter_map(|place| place.life.as_mut());
-            lives.for_each(|life| life.was_held_up(turn, now));
-        }
+        self.held_up(turn, now);
         self.pass_time(now);
         Ok(())
+    }
+
+    /// One side did not run for so long: to the server that was a stall of everybody, though nobody had planned it, or
+    /// it came too late itself.
+    pub(crate) fn held_up(&mut self, time: Duration, now: Instant) {
+        if time > SLOW_TURN {
+            let lives = self.places.iter_mut().filter_map(|place| place.life.as_mut());
+            lives.for_each(|life| life.was_held_up(time, now));
+        }
     }
 
     pub(crate) fn events() -> Events {

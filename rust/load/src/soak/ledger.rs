@@ -29,8 +29,8 @@ pub struct Ledger {
     pub stalled: u64,
     /// Connections that the server ended because they stalled, as their channel says.
     pub cut: u64,
-    /// Connections that the server ended because this side did not run for a second or more. None, on a machine that
-    /// has a core for each.
+    /// Connections that the server ended because one side did not run for a while. None, on a machine that has a
+    /// core for each.
     pub excused: u64,
     /// Connections whose books were compared with the server's.
     pub compared: u64,

@@ -31,9 +31,8 @@ const TRANSPORT_LOST: &[&str] = &["transport_lost"];
 const SLOW_CONSUMER: &[&str] = &["slow_consumer"];
 const SLOW_CONSUMER_CODE: u16 = 4008;
 
-/// Where this side did not run for so long, whatever the server ends for silence or slowness is this side's fault, as
-/// long as the longest of its timeouts may still come from then.
-const HELD_UP: Duration = Duration::from_secs(1);
+/// When one side did not run, whatever the server ends for silence or slowness may come from that, as long as the longest
+/// of its timeouts lasts.
 const EXCUSED_FOR: Duration = Duration::from_secs(30);
 const EXCUSED: &[&str] = &[
     "slow_consumer",
@@ -86,7 +85,7 @@ pub(crate) struct Life {
     pub(crate) is_paused: bool,
     /// By when what it waits for must have come.
     pub(crate) due: Option<Instant>,
-    /// Until then the server may end it because this side did not run.
+    /// Until then the server may end it because one of the sides did not run.
     excused_until: Option<Instant>,
 }
 
@@ -195,13 +194,11 @@ impl Life {
         STALL
     }
 
-    /// This side did not run for so long.
-    pub(crate) fn was_held_up(&mut self, turn: Duration, now: Instant) {
+    /// One of the sides did not run for so long.
+    pub(crate) fn was_held_up(&mut self, time: Duration, now: Instant) {
         self.has_stalled();
-        self.due = self.due.map(|due| due + turn);
-        if turn > HELD_UP {
-            self.excused_until = Some(now + EXCUSED_FOR);
-        }
+        self.due = self.due.map(|due| due + time);
+        self.excused_until = Some(now + EXCUSED_FOR);
     }
 
     /// It has not read for so long that its channel may end it, if it is one that does.
@@ -266,7 +263,8 @@ impl Life {
             ledger.closed += 1;
             return Some(self.course.account(true, PEER_CLOSED));
         }
-        if self.course.may_be_cut && code.is_none_or(|code| code == SLOW_CONSUMER_CODE) {
+        let is_opening = self.course.intent == Intent::Opening;
+        if self.course.may_be_cut && !is_opening && code.is_none_or(|code| code == SLOW_CONSUMER_CODE) {
             ledger.cut += 1;
             return Some(self.course.account(code.is_some(), SLOW_CONSUMER));
         }
@@ -276,7 +274,7 @@ impl Life {
             ledger.excused += 1;
             let account = self.course.account(code.is_some(), EXCUSED);
             // Whether the server got as far as to count it is not known.
-            return (self.course.intent != Intent::Opening).then(|| account.of_any_drops());
+            return (!is_opening).then(|| account.of_any_drops());
         }
         let (identity, role, intent) = (self.identity, self.role, self.course.intent);
         ledger.violation(|| {

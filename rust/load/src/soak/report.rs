@@ -11,7 +11,13 @@ use super::trend::slope;
 const WARM_UP: f64 = 0.25;
 
 /// Below this, in seconds, a slope says nothing: one page of an allocator would be a steep one.
-const SHORTEST: f64 = 120.0;
+const SHORTEST: f64 = 220.0;
+
+/// Seconds of which only the least memory counts: what is buffered for readers who stall comes and goes, a leak stays.
+const PIECE: f64 = 10.0;
+
+/// Parts of the time whose slopes are compared: an allocator grows in steps, a leak in every part.
+const PARTS: usize = 5;
 
 /// One second or so.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -45,7 +51,8 @@ pub struct Memory {
     pub peak_mib: f64,
     /// After the last connection.
     pub after_mib: f64,
-    /// Least squares over the samples behind the first quarter.
+    /// The median of the slopes of five parts of the time behind the first quarter: least squares over the least of
+    /// every ten seconds.
     pub slope_mib_per_hour: f64,
     /// What it may be.
     pub bound_mib_per_hour: f64,
@@ -134,10 +141,21 @@ pub(crate) fn settled(samples: &[Sample]) -> &[Sample] {
 /// MiB an hour, and whether the time was long enough to judge by it.
 pub(crate) fn growth(samples: &[Sample]) -> (f64, bool) {
     let settled = settled(samples);
-    let points = settled.iter().map(|sample| (sample.seconds / 3600.0, sample.resident_mib));
+    let pieces =
+        settled.chunk_by(|one, next| (one.seconds / PIECE).floor() >= (next.seconds / PIECE).floor());
+    let least = |piece: &[Sample]| {
+        let least = piece.iter().min_by(|one, other| one.resident_mib.total_cmp(&other.resident_mib));
+        least.map(|sample| (sample.seconds / 3600.0, sample.resident_mib))
+    };
+    let points: Vec<_> = pieces.filter_map(least).collect();
+    let part = |part: usize| points.get(points.len() * part / PARTS..points.len() * (part + 1) / PARTS);
+    let mut slopes: Vec<_> =
+        (0..PARTS).filter_map(part).map(|points| slope(points.iter().copied())).collect();
+    slopes.sort_by(f64::total_cmp);
+    let median = slopes.get(PARTS / 2).copied().unwrap_or_default();
     let times = settled.first().zip(settled.last());
     let length = times.map_or(0.0, |(first, last)| last.seconds - first.seconds);
-    (slope(points), length >= SHORTEST)
+    (median, length >= SHORTEST)
 }
 
 /// The median of what a sample says.
@@ -173,6 +191,12 @@ mod tests {
         let (slope, is_judged) = growth(&samples(400, |second| second / 60.0));
         assert!((slope - 60.0).abs() < 1e-6 && is_judged, "{slope}");
         assert!(!growth(&samples(100, |_| 1.0)).1);
+        // An allocator's step.
+        let (slope, _) = growth(&samples(400, |second| if second < 250.0 { 50.0 } else { 60.0 }));
+        assert!(slope.abs() < 1e-6, "{slope}");
+        // Buffers that come and go, and more of them towards the end.
+        let (slope, _) = growth(&samples(400, |second| 50.0 + (second % 10.0) * second / 400.0));
+        assert!(slope.abs() < 1e-6, "{slope}");
         assert!(!growth(&[]).1);
     }
 

@@ -83,6 +83,7 @@ impl Watch {
         if let Some(pulse) = field.control.pulse.take() {
             self.late = pulse.late;
             self.latest = self.latest.max(pulse.late);
+            field.held_up(Duration::try_from_secs_f64(pulse.late).unwrap_or_default(), Instant::now());
             self.pending = pulse.servers.iter().map(|server| server.traffic.pending.bytes).sum();
             for server in &pulse.servers {
                 if !server.traffic.is_conserved() {
