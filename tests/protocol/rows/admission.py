@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.protocol.rows.forms import all_refused, refusal, with_header
+from tests.protocol.rows.forms import all_refused, refusal, refused, with_header
 from tests.protocol.rows.profiles import FEW_PER_ADDRESS, FULL, LISTED
 from tests.protocol.rows.registry import row
 from tests.protocol.rows.stage import Stage
@@ -45,6 +45,21 @@ def allowed_origin(stage: Stage) -> None:
 H19 = row("H19", "Origin `null`, none in it, two of them", "403 unless `null` is listed; 400 for two")
 all_refused(H19, {"null": _from("null"), "empty": _from("")}, 403, profile=LISTED)
 all_refused(H19, {"two": _from("https://app.example.com", "https://app.example.com")}, 400, profile=LISTED)
+
+H20 = row(
+    "H20",
+    "no Origin and a cookie alone, where `origins` are listed",
+    "403; with a bearer token in `Authorization`, or with no cookie, 101",
+)
+COOKIE = ("Cookie", "session=secret")
+H20.add("a cookie", refused(with_header(COOKIE), 403), LISTED)
+
+
+@H20.case("a token, or nothing", LISTED)
+def no_page(stage: Stage) -> None:
+    stage.open("/echo", COOKIE, ("Authorization", "Bearer secret")).echo()
+    stage.open().echo()
+
 
 H21 = row(
     "H21",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from tests.support.frames import PING, PONG, TEXT, Frame, frame
-from tests.support.raw import Peer
+from tests.support.raw import Headers, Peer
 from tests.support.servers import eventually
 
 LATE = 1.0
@@ -26,9 +26,9 @@ class Canary:
             without Python.
     """
 
-    def __init__(self, connect: Callable[[], Peer], interval: float) -> None:
+    def __init__(self, connect: Callable[[], Peer], interval: float, headers: Headers) -> None:
         self._peer = connect()
-        self._peer.upgrade("/canary")
+        self._peer.upgrade("/canary", *headers)
         self._interval = interval
         self.number = -1
         self.echoes = 0

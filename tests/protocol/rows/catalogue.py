@@ -4,12 +4,34 @@ servers · owns that none is forgotten.
 
 from __future__ import annotations
 
-from tests.protocol.rows import admission, endings, floods, frames, handshakes, readers, requests, transport
+from tests.protocol.rows import (
+    admission,
+    compression,
+    endings,
+    floods,
+    forged_tokens,
+    frames,
+    handshakes,
+    readers,
+    requests,
+    transport,
+)
 from tests.protocol.rows.registry import ROWS, Case, Row
 
 __all__ = ["CASES", "all_rows"]
 
-MODULES = (requests, handshakes, admission, transport, frames, endings, floods, readers)
+MODULES = (
+    requests,
+    handshakes,
+    admission,
+    forged_tokens,
+    transport,
+    frames,
+    endings,
+    floods,
+    readers,
+    compression,
+)
 
 
 def all_rows() -> list[Row]:

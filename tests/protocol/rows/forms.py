@@ -13,6 +13,7 @@ from tests.support.raw import KEY, Peer, Response, head, upgrade_headers
 
 PHRASES = {
     400: "Bad Request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",

@@ -63,5 +63,7 @@ FEW_DESCRIPTORS = Profile("few descriptors", {}, descriptors=256)
 
 LISTED = Profile("listed origins", {"origins": ["https://app.example.com"], "bearer_cookie": "session"})
 
+COMPRESSED = Profile("compressed", {"compression": True})
+
 FRAME_RATE = 20_000
 RATES = Profile("rates", {"max_frame_rate": FRAME_RATE, "max_control_rate": None, "write_timeout": 1.0})

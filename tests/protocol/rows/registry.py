@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tests.support.raw import Headers
+
 if TYPE_CHECKING:
     from tests.protocol.rows.stage import Stage
 
@@ -24,12 +26,16 @@ class Profile:
         settings: keywords of `Config`, above those that all of them have.
         has_on_connect: Python is asked about each newcomer.
         descriptors: as many descriptors as its process may have; 0: as many as the system gives.
+        made: settings that are known at run time only, such as files.
+        headers: what a peer that means well sends with its upgrade.
     """
 
     name: str
     settings: Mapping[str, Any]
     has_on_connect: bool = False
     descriptors: int = 0
+    made: Callable[[], Mapping[str, Any]] = dict
+    headers: Callable[[], Headers] = tuple
 
 
 @dataclass(frozen=True)

@@ -167,13 +167,14 @@ class Target:
     async def counts(self) -> dict[str, int]:
         """What the process holds at this moment."""
         gc.collect()
-        pool = self.server.pool
+        pool, owners = self.server.pool, self.server.status()["ledger"]["owners"]
         return {
             "published": self.published,
             "occupied": pool.occupied,
             "pending": pool.pending,
-            # Not `memory_used`, which counts what shards have leased in advance.
-            "memory": sum(self.server.status()["ledger"]["owners"].values()),
+            # Not `memory_used`, which counts what shards have leased in advance; and without the windows that each
+            # shard keeps for the next compressed message.
+            "memory": sum(held for owner, held in owners.items() if owner != "compression"),
             "handlers": self.server._handlers.running,
             "arrivals": len(self.server._arrivals._tasks) + len(self.server._arrivals._waiting),
             "tasks": len(asyncio.all_tasks()),

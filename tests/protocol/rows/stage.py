@@ -45,7 +45,7 @@ class Stage:
     def __init__(self, profile: Profile, transport: str) -> None:
         self.profile, self.transport = profile, transport
         self.context = authority().client_context() if transport == "tls" else None
-        settings = dict(COMMON) | dict(profile.settings)
+        settings = dict(COMMON) | dict(profile.settings) | dict(profile.made())
         if self.context is not None:
             settings |= authority().server_fields()
         options = {
@@ -70,7 +70,7 @@ class Stage:
         self.canary: Canary | None = None
         try:
             self.address = ("127.0.0.1", int(self._answer()))
-            self.canary = Canary(lambda: Peer(self.address, tls=self.context), settings["ping_interval"])
+            self.canary = Canary(self.connect_for_good, settings["ping_interval"], profile.headers())
             # The canary's handler, too, has begun.
             self.canary.check(0)
         except BaseException:
@@ -120,6 +120,17 @@ class Stage:
         """Bytes of memory that its process has."""
         return int(self.process.memory_info().rss)
 
+    def forget_peak(self) -> None:
+        """Lets `peak` begin anew."""
+        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+
+    @property
+    def peak(self) -> int:
+        """The most bytes of memory that its process has had."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) * 1_024
+
     @property
     def cpu(self) -> float:
         """Seconds of processor time that its process has used."""
@@ -134,10 +145,14 @@ class Stage:
         self._peers.append(peer)
         return peer
 
+    def connect_for_good(self) -> Peer:
+        """A peer that stays when those of a run are dismissed."""
+        return Peer(self.address, tls=self.context)
+
     def open(self, path: str = "/echo", *headers: tuple[str, str], **options: Any) -> Peer:
         """A peer that has shaken hands."""
         peer = self.connect(**options)
-        peer.upgrade(path, *headers)
+        peer.upgrade(path, *self.profile.headers(), *headers)
         return peer
 
     def dismiss(self) -> None:
