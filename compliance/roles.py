@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -75,7 +75,7 @@ async def play_client(suite: Suite, load: Path, cases: Sequence[str], folder: Pa
             AGENT,
             stdout=asyncio.subprocess.DEVNULL,
         )
-        with _stopped(client):
+        async with _stopped(client):
             await _ended("the client under test", client)
     return reported(folder)
 
@@ -94,7 +94,7 @@ async def _fuzzing(
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
         )
-        with _stopped(process):
+        async with _stopped(process):
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps(spec | {"outdir": str(folder)}).encode() + b"\n")
@@ -109,13 +109,14 @@ def _log(folder: Path) -> BinaryIO:
     return (folder / "log.txt").open("wb")
 
 
-@contextlib.contextmanager
-def _stopped(process: asyncio.subprocess.Process) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _stopped(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
     try:
         yield
     finally:
         if process.returncode is None:
             process.kill()
+            await process.wait()
 
 
 async def _ended(what: str, process: asyncio.subprocess.Process) -> None:
