@@ -55,6 +55,16 @@ fn the_saved_inputs_of_codec_client_keep_every_promise() {
 }
 
 #[test]
+fn the_saved_inputs_of_forwarded_keep_every_promise() {
+    run_saved("forwarded");
+}
+
+#[test]
+fn the_saved_inputs_of_inflate_keep_every_promise() {
+    run_saved("inflate");
+}
+
+#[test]
 fn the_saved_inputs_of_shard_keep_every_promise() {
     run_saved("shard");
 }

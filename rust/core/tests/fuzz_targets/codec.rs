@@ -21,8 +21,8 @@ pub fn codec_client(input: &[u8]) {
 }
 
 fn codec(role: Role, input: &[u8]) {
-    for limits in [TIGHT, LIMITS] {
-        let mut runs = splits(input).into_iter().map(|pieces| decode(role, &limits, &pieces));
+    for (limits, is_deflated) in [(TIGHT, false), (LIMITS, false), (TIGHT, true)] {
+        let mut runs = splits(input).into_iter().map(|pieces| decode(role, &limits, is_deflated, &pieces));
         let whole = runs.next().unwrap();
         for run in runs {
             assert_eq!(run, whole);
@@ -40,8 +40,16 @@ fn codec(role: Role, input: &[u8]) {
 }
 
 /// Decodes, and holds the codec to its memory: the limit, and no more than twice what really came.
-fn decode(role: Role, limits: &CodecLimits, pieces: &[&[u8]]) -> (Vec<Seen>, Option<Violation>) {
+fn decode(
+    role: Role,
+    limits: &CodecLimits,
+    is_deflated: bool,
+    pieces: &[&[u8]],
+) -> (Vec<Seen>, Option<Violation>) {
     let (mut codec, mut seen, mut fed) = (Codec::new(role), Vec::new(), 0);
+    if is_deflated {
+        codec.accept_compressed();
+    }
     for piece in pieces {
         let step = feed(&mut codec, limits, piece, &mut seen);
         fed += piece.len();

@@ -9,22 +9,28 @@
 )]
 
 mod codec;
+mod forwarded;
 mod http_front;
+mod inflate;
 pub mod seeds;
 mod shard;
 
 pub use codec::{codec_client, codec_server};
+pub use forwarded::forwarded;
 pub use http_front::http_front;
+pub use inflate::inflate;
 pub use shard::shard;
 
 /// Fails where a promise is broken.
 pub type Target = fn(&[u8]);
 
 /// Every target, under the name of its corpus.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("http_front", http_front),
     ("codec_server", codec_server),
     ("codec_client", codec_client),
+    ("forwarded", forwarded),
+    ("inflate", inflate),
     ("shard", shard),
 ];
 

@@ -3,6 +3,8 @@
 
 mod frames;
 mod heads;
+mod hops;
+mod streams;
 
 use crate::simulation::Random;
 
@@ -15,6 +17,8 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "http_front" => named(heads::heads()),
         "codec_server" => named(frames::from_clients()),
         "codec_client" => named(frames::from_servers()),
+        "forwarded" => named(hops::hops()),
+        "inflate" => named(streams::streams()),
         "shard" => runs(),
         _ => Vec::new(),
     }
