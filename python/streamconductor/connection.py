@@ -1,38 +1,34 @@
-"""Receives messages and endings from the dispatcher · hands messages to the handler and payloads to the native
-half · owns what the application sees of one connection.
+"""Receives endings from the dispatcher · hands payloads to the native half · owns what the application sees of one
+connection, but for its messages (`receiving`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .admission import Context_co
 from .close import CloseCode, check_close
-from .errors import ConnectionClosed, ConnectionClosedOK, NotRunning, WrongThread
+from .errors import NotRunning
 from .lifetime import Moment, seconds_until
 from .notices import Backpressure, Closed, State
-from .validation import Validator
+from .receiving import IN_A_ROW, Receiving
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
     from ._core import ConnectionHandle, Request
     from .publishing import Publishing
     from .registration import Callback
 
 __all__ = ["Backpressure", "Closed", "Connection", "State"]
 
-M = TypeVar("M")
 R = TypeVar("R")
 
 # What `ConnectionHandle.try_send` answers.
 _SENT, _MUST_WAIT, _NO_ROOM, _NOT_OPEN = range(4)
 
-# Calls that need not wait still let other tasks run once in so many.
-_IN_A_ROW = 64
+# One for all: every `frozenset()` is an object of its own.
+_NONE: frozenset[str] = frozenset()
 
 
 class _Ended:
@@ -47,7 +43,7 @@ class _Ended:
         return self._connection.wait_closed().__await__()
 
 
-class Connection(Generic[Context_co]):
+class Connection(Receiving, Generic[Context_co]):
     """One open WebSocket connection. Made by the server; the handler gets it.
 
     Its parameter is the type of `context`: a `Connection[User]` where `on_connect` returns an `Accept[User]`, a
@@ -64,23 +60,16 @@ class Connection(Generic[Context_co]):
     __slots__ = (
         "__weakref__",
         "_callback",
-        "_calls",
         "_channels",
         "_ended",
-        "_handle",
-        "_inbox",
         "_is_asked_to_close",
         "_is_finished",
         "_left",
-        "_loop",
-        "_readable",
         "_request",
         "_senders",
         "_senders_in_turn",
-        "_server",
         "_tasks",
         "_writable",
-        "closed",
         "context",
         "subprotocol",
         "user",
@@ -95,25 +84,21 @@ class Connection(Generic[Context_co]):
         user: str | None,
         context: Context_co,
     ) -> None:
-        self._server = server
-        self._handle = handle
-        self._loop = asyncio.get_running_loop()
+        super().__init__(server, handle)
         self._request = request
+        # The function of an `on_message` route: it gets the messages, and nobody asks for them.
+        self._callback: Callback | None = None
         self.subprotocol = subprotocol
         self.user = user
         self.context = context
-        self.closed: Closed | None = None
-        self._inbox: deque[str | bytes] = deque()
-        self._readable: asyncio.Future[None] | None = None
         self._writable: list[asyncio.Future[None]] | None = None
         self._senders: asyncio.Lock | None = None
         self._senders_in_turn = 0
         self._ended: list[asyncio.Future[None]] | None = None
         self._tasks: set[asyncio.Task[Any]] | None = None
-        self._channels: set[str] = set()
-        self._left: frozenset[str] = frozenset()
-        self._callback: Callback | None = None
-        self._calls = 0
+        # Made when they are needed: most connections have no channel of their own, and no tasks.
+        self._channels: set[str] | None = None
+        self._left: frozenset[str] = _NONE
         self._is_asked_to_close = False
         self._is_finished = False
 
@@ -170,65 +155,6 @@ class Connection(Generic[Context_co]):
         """The close reason once it has ended, else None."""
         return None if self.closed is None else self.closed.reason
 
-    # Receiving.
-
-    async def recv(self) -> str | bytes:
-        """The next message: `str` for text, `bytes` for binary.
-
-        While messages that nobody has taken exceed `Config.max_inbound` bytes, reading pauses and TCP holds
-        the peer back.
-
-        Raises:
-            ConnectionClosed: it ended, and all messages have been taken.
-            RuntimeError: another task is waiting in `recv` already.
-            WrongThread: it would wait in a thread that is not the loop's.
-        """
-        inbox = self._inbox
-        if inbox:
-            self._calls += 1
-            if self._calls % _IN_A_ROW == 0:
-                await asyncio.sleep(0)
-        while not inbox:
-            if self.closed is not None:
-                raise self._closed_error()
-            # Only here: what need not wait stays cheap.
-            self._check_thread("recv")
-            if self._readable is not None:
-                raise RuntimeError("recv is awaited by another task already; one task at a time may receive")
-            self._readable = self._loop.create_future()
-            try:
-                await self._readable
-            finally:
-                self._readable = None
-        message = inbox.popleft()
-        self._handle.taken(message)
-        return message
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
-        return self
-
-    async def __anext__(self) -> str | bytes:
-        """The next message; iteration ends with a connection that ends in peace, else ConnectionClosedError."""
-        try:
-            return await self.recv()
-        except ConnectionClosedOK:
-            raise StopAsyncIteration from None
-
-    async def messages(self, model: type[M] | TypeAdapter[M]) -> AsyncIterator[M]:
-        """Messages as objects of a model, each made of one text message of JSON.
-
-        Args:
-            model: a pydantic model, dataclass, TypedDict, msgspec Struct, any other type that pydantic knows, or a
-                `TypeAdapter`.
-
-        Raises:
-            WrongMessageType: a binary message; ends the connection with 1003 unless the handler catches it.
-            InvalidMessage: the model refuses it; ends the connection with 1007 unless the handler catches it.
-        """
-        validator = Validator(model)
-        async for message in self:
-            yield validator.validate(message)
-
     # Sending.
 
     async def send(self, message: object) -> None:
@@ -253,7 +179,7 @@ class Connection(Generic[Context_co]):
             answer = self._handle.try_send(payload)
             if answer == _SENT:
                 self._calls += 1
-                if self._calls % _IN_A_ROW == 0:
+                if self._calls % IN_A_ROW == 0:
                     await asyncio.sleep(0)
                 return
         await self._send_in_turn(payload)
@@ -333,10 +259,12 @@ class Connection(Generic[Context_co]):
             Full: `first` would pass `Config.max_buffered`.
             Overloaded: the shard's mailbox is full.
         """
-        if channel not in self._channels and len(self._channels) >= self._server.config.max_channels:
-            limit = self._server.config.max_channels
+        channels = self._channels or ()
+        if channel not in channels and len(channels) >= (limit := self._server.config.max_channels):
             raise ValueError(f"connection {self.id} has {limit} channels already (max_channels)")
         self._handle.join(channel, None if first is None else self._server._encode(first))
+        if self._channels is None:
+            self._channels = set()
         self._channels.add(channel)
         if channel in self._left:
             self._left -= {channel}
@@ -350,9 +278,11 @@ class Connection(Generic[Context_co]):
         self._check_thread("unsubscribe")
         # Commands of this sort are never refused, so there must be none for nothing. The channels that `Accept` named
         # for a connection of a push route are known to its shard only, so there each name is believed once.
-        if channel in self._channels or (self._request is None and channel not in self._left):
+        channels = self._channels or ()
+        if channel in channels or (self._request is None and channel not in self._left):
             is_known = self._handle.part(channel)
-            self._channels.discard(channel)
+            if self._channels is not None:
+                self._channels.discard(channel)
             if is_known and self._request is None:
                 self._left |= {channel}
 
@@ -442,30 +372,11 @@ class Connection(Generic[Context_co]):
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _check_thread(self, call: str) -> None:
-        if not self._handle.is_on_loop():
-            raise WrongThread(call)
-
-    def _closed_error(self) -> ConnectionClosed:
-        closed = self.closed
-        if closed is None:
-            # It is closing: how it ends is not known yet.
-            return ConnectionClosed.of(CloseCode.ABNORMAL, "connection is closing", "application")
-        return ConnectionClosed.of(closed.code, closed.reason, closed.by)
-
     async def _raise_closed(self) -> None:
         await self.wait_closed()
         raise self._closed_error()
 
     # What the dispatcher calls.
-
-    def _deliver(self, message: str | bytes) -> None:
-        if self._callback is not None:
-            self._server._handlers.received(self, self._callback, message)
-            return
-        self._inbox.append(message)
-        if (waiter := self._readable) is not None and not waiter.done():
-            waiter.set_result(None)
 
     def _write(self) -> None:
         for waiter in self._take_writable():
@@ -478,8 +389,7 @@ class Connection(Generic[Context_co]):
 
     def _end(self, closed: Closed) -> None:
         self.closed = closed
-        if (waiter := self._readable) is not None and not waiter.done():
-            waiter.set_result(None)
+        self._end_receiving()
         self._write()
         waiters, self._ended = self._ended or [], None
         for waiter in waiters:

@@ -85,4 +85,4 @@ class Directory(Publishing):
         """Makes a blank connection, one that has opened and is held, what it is."""
         context, channels = self._arrivals.opened(handle.id)
         Connection.__init__(connection, self, handle, request, subprotocol, user, context)
-        connection._channels = set(channels)
+        connection._channels = set(channels) or None

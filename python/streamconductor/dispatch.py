@@ -72,6 +72,8 @@ class Dispatcher:
         # Batches taken from the shards: what is left of the first, and those behind it.
         self._batches: deque[Iterator[tuple[int, Any, Any]]] = deque()
         self._is_stopped = False
+        # Whether tasks were resumed that may send as soon as they run.
+        self._resumes = False
         self.departed = self._loop.create_future()
         """Done when every shard has said that none of its connections is left."""
         self._shards_left = 0
@@ -98,8 +100,13 @@ class Dispatcher:
                 self._hand_on(self._batches[0])
                 self._batches.popleft()
         finally:
-            # Behind the tasks that were resumed above: their sends go out with one wake.
-            self._loop.call_soon(self._native.uncork)
+            if self._resumes:
+                # Behind the tasks that were resumed above: their sends go out with one wake.
+                self._resumes = False
+                self._loop.call_soon(self._native.uncork)
+            else:
+                # What callbacks sent; another round of the loop would be for nothing else.
+                self._native.uncork()
         if is_more:
             self._loop.call_soon(self.run)
 
@@ -129,7 +136,11 @@ class Dispatcher:
         for sort, whom, what in batch:
             try:
                 if sort == _MESSAGE:
-                    whom._deliver(what)
+                    if (callback := whom._callback) is None:
+                        self._resumes = True
+                        whom._deliver(what)
+                    else:
+                        self._handlers.received(whom, callback, what)
                 else:
                     self._happened(sort, whom, what)
             except Exception:
@@ -138,8 +149,10 @@ class Dispatcher:
 
     def _happened(self, sort: int, whom: Any, what: Any) -> None:
         if sort == _OPENED:
+            self._resumes = True
             self._opened(whom, what)
         elif sort == _WRITABLE:
+            self._resumes = True
             whom._write()
         elif sort == _CLOSED:
             *facts, ticket = what
@@ -152,6 +165,7 @@ class Dispatcher:
         elif sort == _BACKPRESSURE:
             self._handlers.pressed(whom, Backpressure(*what))
         elif sort == _ROOM:
+            self._resumes = True
             self._on_room()
         elif sort == _DEPARTED:
             self._shards_left -= 1

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from .close import CloseCode
@@ -28,14 +28,21 @@ logger = logging.getLogger("streamconductor.handler")
 class Life:
     """What runs for one connection, until all of it has ended."""
 
-    __slots__ = ("is_finished", "task", "ticket", "timer")
+    __slots__ = ("_handlers", "connection", "is_finished", "task", "ticket", "timer")
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: Handlers, connection: Connection[Any]) -> None:
+        self._handlers = handlers
+        self.connection = connection
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.is_finished = False
         # Dropped with this object: the native half then knows that Python has finished with the connection.
         self.ticket: Ticket | None = None
+
+    def handler_ended(self, task: asyncio.Task[None]) -> None:
+        """The handler's task is done."""
+        if not self.is_finished and self.connection.closed is not None:
+            self._handlers._finish(self)
 
 
 class Handlers:
@@ -80,10 +87,10 @@ class Handlers:
 
     def opened(self, connection: Connection[Any], handler: Handler | None) -> None:
         """A connection is open."""
-        life = self._lives[connection] = Life()
+        life = self._lives[connection] = Life(self, connection)
         if handler is not None:
-            life.task = self.spawn(self._handle(connection, handler), f"handler of {connection.id}")
-            life.task.add_done_callback(lambda _: self._handler_ended(connection))
+            life.task = self._start(self._handle(connection, handler), f"handler of {connection.id}")
+            life.task.add_done_callback(life.handler_ended)
             if self._is_over:
                 life.task.cancel()
 
@@ -111,10 +118,10 @@ class Handlers:
             return
         life.ticket = ticket
         if life.task is None or life.task.done():
-            self._finish(connection, life)
+            self._finish(life)
         else:
             loop = asyncio.get_running_loop()
-            life.timer = loop.call_later(self.timeout, _cancel, connection, life)
+            life.timer = loop.call_later(self.timeout, _cancel, life)
 
     def guarded(self, what: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Calls a plain function of the application; what it raises is logged."""
@@ -125,18 +132,24 @@ class Handlers:
 
     def spawn(self, coroutine: Any, name: str) -> asyncio.Task[Any]:
         """Starts a task in the server's group; whatever it raises is logged and goes no further."""
-        contained = self._contained(coroutine, name)
         try:
-            if self._group is None:
-                raise RuntimeError("the server is not running")
-            task = self._group.create_task(contained, name=name)
+            task = self._start(self._contained(coroutine, name), name)
         except RuntimeError:
-            contained.close()
             coroutine.close()
             raise
         # A task that is cancelled before its first step never gets to what it contains.
         task.add_done_callback(lambda _: coroutine.close())
         return task
+
+    def _start(self, contained: Coroutine[Any, Any, Any], name: str) -> asyncio.Task[Any]:
+        """Starts a task in the server's group; nothing but its cancellation may leave it."""
+        try:
+            if self._group is None:
+                raise RuntimeError("the server is not running")
+            return self._group.create_task(contained, name=name)
+        except RuntimeError:
+            contained.close()
+            raise
 
     async def _contained(self, coroutine: Any, name: str) -> Any:
         try:
@@ -150,30 +163,30 @@ class Handlers:
             return None
 
     async def _handle(self, connection: Connection[Any], handler: Handler) -> None:
+        # In place of `_contained`, and not within it: every connection that waits keeps this coroutine.
         try:
-            await handler(connection)
+            try:
+                await handler(connection)
+            except MessageRefused as refusal:
+                connection._handle.end(int(refusal.code), refusal.reason)
+            else:
+                # Most handlers end because their connection has: then the shard need not be woken.
+                if connection.closed is None:
+                    connection._handle.end(CloseCode.NORMAL, "")
         except asyncio.CancelledError:
             connection._handle.end(CloseCode.INTERNAL_ERROR, "", True)
             raise
-        except MessageRefused as refusal:
-            connection._handle.end(int(refusal.code), refusal.reason)
         except BaseException as error:
             if not _is_its_end(connection, error):
                 self._failed(connection, error)
-        else:
-            connection._handle.end(CloseCode.NORMAL, "")
 
     def _failed(self, connection: Connection[Any], error: BaseException) -> None:
         self._log.exception("handler of connection %s raised", connection.id, error=error)
         connection._handle.end(CloseCode.INTERNAL_ERROR, "", True)
 
-    def _handler_ended(self, connection: Connection[Any]) -> None:
-        life = self._lives.get(connection)
-        if life is not None and connection.closed is not None:
-            self._finish(connection, life)
-
-    def _finish(self, connection: Connection[Any], life: Life) -> None:
+    def _finish(self, life: Life) -> None:
         """Handler and connection have both ended: the connection's tasks go, then `on_close` runs."""
+        connection = life.connection
         if life.is_finished:
             # The ending was told between the end of the handler's task and the task's callback.
             return
@@ -224,7 +237,7 @@ def _is_its_end(connection: Connection[Any], error: BaseException) -> bool:
     )
 
 
-def _cancel(connection: Connection[Any], life: Life) -> None:
+def _cancel(life: Life) -> None:
     if life.task is not None and not life.task.done():
-        logger.warning("handler of connection %s did not end in time and is cancelled", connection.id)
+        logger.warning("handler of connection %s did not end in time and is cancelled", life.connection.id)
         life.task.cancel()

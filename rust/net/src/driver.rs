@@ -125,7 +125,7 @@ impl Driver {
                 return;
             }
             if is_more {
-                tokio::task::yield_now().await;
+                self.yield_now().await;
                 continue;
             }
             if armed != next_tick {
@@ -148,9 +148,17 @@ impl Driver {
             if !has_slept {
                 // The kernel is asked, and the acceptor runs, only while this task does not: sockets with more to
                 // read than one turn takes would otherwise keep everybody else from being heard.
-                tokio::task::yield_now().await;
+                self.yield_now().await;
             }
         }
+    }
+
+    /// Lets the kernel be asked and the acceptor run, before a turn that takes in all that they bring.
+    async fn yield_now(&self) {
+        tokio::task::yield_now().await;
+        // What rang meanwhile is looked at in the turn that follows: one behind it would find nothing, and ask the
+        // kernel in vain.
+        self.inbox.alarm.silence();
     }
 
     /// One turn. True: there is more to do, at once.

@@ -1,8 +1,10 @@
 //! Receives sockets, commands and forwards for one shard from other threads · hands them to its driver ·
 //! owns the bound of each and the one way to wake the driver.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use streamconductor_core::ledger::Ledger;
 use streamconductor_core::pool::PendingPlace;
@@ -30,6 +32,13 @@ impl Alarm {
     /// Completes after a ring that no other wait has consumed.
     pub async fn rung(&self) {
         self.0.notified().await;
+    }
+
+    /// Forgets a ring: whoever calls this is about to look at everything.
+    pub fn silence(&self) {
+        let rung = pin!(self.0.notified());
+        // Ready consumes the ring; otherwise there was none.
+        let _ = rung.poll(&mut Context::from_waker(Waker::noop()));
     }
 
     /// Wakes the driver, now or when it next waits.

@@ -38,7 +38,10 @@ pub enum Stream {
 }
 
 /// An accepted socket that no runtime knows yet.
-pub struct Raw(Socket);
+pub struct Raw {
+    socket: Socket,
+    is_unix: bool,
+}
 
 impl Listener {
     /// Binds and listens. `backlog` is the kernel's queue of connections that nobody has accepted.
@@ -100,10 +103,22 @@ impl Listener {
     }
 
     /// Accepts one socket and says who it is.
+    #[cfg(target_os = "linux")]
+    pub fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
+        use rustix::net::{SocketFlags, acceptfrom_with};
+        // One call instead of three.
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (descriptor, address) = acceptfrom_with(&self.socket, flags)?;
+        let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+        Ok((Raw { socket: descriptor.into(), is_unix: self.path.is_some() }, address))
+    }
+
+    /// Accepts one socket and says who it is.
+    #[cfg(not(target_os = "linux"))]
     pub fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
         let (socket, address) = self.socket.accept()?;
         socket.set_nonblocking(true)?;
-        Ok((Raw(socket), address.as_socket()))
+        Ok((Raw { socket, is_unix: self.path.is_some() }, address.as_socket()))
     }
 }
 
@@ -132,11 +147,10 @@ impl Drop for Listener {
 impl Raw {
     /// Registers the socket with the current runtime.
     pub fn register(self) -> io::Result<Stream> {
-        let is_unix = self.0.local_addr()?.is_unix();
-        if is_unix {
-            Ok(Stream::Unix(UnixStream::from_std(self.0.into())?))
+        if self.is_unix {
+            Ok(Stream::Unix(UnixStream::from_std(self.socket.into())?))
         } else {
-            Ok(Stream::Tcp(TcpStream::from_std(self.0.into())?))
+            Ok(Stream::Tcp(TcpStream::from_std(self.socket.into())?))
         }
     }
 }

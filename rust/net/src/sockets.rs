@@ -32,13 +32,16 @@ struct ReadyList {
 
 impl ReadyList {
     fn push(&self, index: u32) {
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.push(index);
-        let is_first = places.len() == 1;
-        drop(places);
-        if is_first {
+        if self.add(index) {
             self.alarm.ring();
         }
+    }
+
+    /// Adds a place that the turn at hand looks at. True: it is the first.
+    fn add(&self, index: u32) -> bool {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.push(index);
+        places.len() == 1
     }
 }
 
@@ -118,9 +121,9 @@ impl Sockets {
         if position >= self.table.len() {
             self.table.resize_with(position + 1, || None);
         }
-        let place = Place { index, list: Arc::clone(&self.ready), is_listed: AtomicBool::new(false) };
+        let place = Place { index, list: Arc::clone(&self.ready), is_listed: AtomicBool::new(true) };
         let place = Arc::new(place);
-        place.list();
+        self.ready.add(index);
         let waker = Waker::from(Arc::clone(&place));
         let socket = Socket {
             stream,

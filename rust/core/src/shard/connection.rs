@@ -88,6 +88,9 @@ pub struct Connection {
     pub pressure: Option<Box<Pressure>>,
 }
 
+/// There are tens of thousands, and mimalloc rounds the next larger one up to 768 bytes.
+const _: () = assert!(size_of::<Connection>() <= 640);
+
 /// The opening handshake.
 pub struct Handshaking {
     pub reader: HeadReader,
