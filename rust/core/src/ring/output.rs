@@ -7,6 +7,7 @@ use super::Ring;
 use super::accounting::{Fate, Tally};
 use super::closing::Closing;
 use super::control::Kind;
+use super::entry::Queue;
 use crate::config::Marks;
 use crate::time::Timestamp;
 
@@ -85,6 +86,9 @@ impl Ring {
             return taken;
         }
         self.progress = now;
+        if self.control.is_none() && bytes as u64 == self.books.pending.bytes {
+            return self.took_all();
+        }
         let mut left = bytes;
         while left > 0 {
             let count = self.take_next(left, &mut taken);
@@ -99,6 +103,16 @@ impl Ring {
         }
         self.settle(marks);
         taken
+    }
+
+    /// The socket took all that waits, as it does where a reader keeps up: what is pending is written, and nothing
+    /// need be looked at entry by entry.
+    fn took_all(&mut self) -> Taken {
+        let Tally { messages, bytes } = self.books.write_all();
+        self.queue = Queue::Empty;
+        self.begun = 0;
+        self.forget_pressure();
+        Taken { messages, bytes, ..Taken::default() }
     }
 
     /// Takes up to `limit` bytes of what is next; the same order as in [`Ring::gather`].
