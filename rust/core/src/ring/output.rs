@@ -25,6 +25,17 @@ pub struct Taken {
 }
 
 impl Ring {
+    /// All that is to be written, where that is one range: what waits for a reader that keeps up.
+    pub fn only_range(&self) -> Option<&[u8]> {
+        match (&self.queue, &self.control) {
+            (Queue::One(entry), None) => {
+                let start = entry.start_of(entry.first) + self.begun;
+                Some(entry.slice(start, entry.start_of(entry.last)))
+            }
+            _ => None,
+        }
+    }
+
     /// Fills `slices` with what is to be written next, in order, and says how many it used. Neighbouring messages
     /// of a chunk are one slice. Nothing may be pushed before [`Ring::took`] has heard what came of the write.
     pub fn gather<'r>(&'r self, slices: &mut [IoSlice<'r>]) -> usize {
