@@ -104,9 +104,9 @@ impl Books {
         }
     }
 
-    /// Counts an entry that enters the ring.
-    pub(super) fn accept(&mut self, entry: &Entry) {
-        let size = entry.tally(entry.first, entry.last);
+    /// Counts an entry that enters the ring, and what it holds.
+    pub(super) fn accept(&mut self, entry: &Entry, size: Tally) {
+        debug_assert_eq!(entry.tally(entry.first, entry.last), size);
         self.pending += size;
         if !entry.awaited {
             self.unawaited += size.bytes;

@@ -1,6 +1,7 @@
 //! Receives messages for connections · hands them to their rings and the rings to the wire · owns the order
 //! of writes within a turn: what gathered for a connection goes out in one.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
@@ -41,6 +42,9 @@ impl<W: Wire> Shard<W> {
             self.count_discarded(index, size);
             return self.close(index, Ending::SlowConsumer { buffered, limit }, now);
         }
+        if pushed.dropped == Tally::ZERO && !connection.is_blocked {
+            return list(connection, &mut self.dirty);
+        }
         self.after_push(index, &pushed, chunk.overflow(), now);
     }
 
@@ -59,7 +63,7 @@ impl<W: Wire> Shard<W> {
         }
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.is_blocked {
-            return self.mark_dirty(index);
+            return list(connection, &mut self.dirty);
         }
         // The socket is full: nothing will be written soon, so marks, deadlines and the ledger count now.
         self.settle_outbound(index, now);
@@ -81,11 +85,9 @@ impl<W: Wire> Shard<W> {
     /// Puts a connection into the list of those that are written at the end of the turn.
     pub(super) fn mark_dirty(&mut self, index: u32) {
         if let Some(connection) = self.places.get_mut(index)
-            && !connection.is_dirty
             && !connection.is_blocked
         {
-            connection.is_dirty = true;
-            self.dirty.push_back(index);
+            list(connection, &mut self.dirty);
         }
     }
 
@@ -235,6 +237,14 @@ impl<W: Wire> Shard<W> {
             self.stats.discarded.add(discarded.messages, discarded.bytes);
             self.gauge_written(index, discarded.bytes as usize);
         }
+    }
+}
+
+/// Puts a connection whose socket may take something into the list of those that are written, once.
+fn list(connection: &mut Connection, dirty: &mut VecDeque<u32>) {
+    if !connection.is_dirty {
+        connection.is_dirty = true;
+        dirty.push_back(connection.id.index());
     }
 }
 
