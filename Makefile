@@ -251,6 +251,25 @@ $(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
 bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
 	$(VENV_PYTHON) bench/smoke.py
 
+# Counted is what is shipped: the release profile, whose artefacts `make build` has made already for the most part.
+bench-instructions: $(STAMPS)/venv valgrind ## instructions of the core's workloads against the baseline (ACCEPT=1; WORKLOADS="ring/*")
+	@echo "== building the workloads (release)"
+	@cargo build --locked --quiet --release -p streamconductor-bench
+	@set -f; $(VENV_PYTHON) -m bench.instructions --program '$(RUST_TARGET)/release/streamconductor-workload' \
+		$(if $(ACCEPT),--accept) $(if $(PROFILES),--profiles '$(PROFILES)') -- $(WORKLOADS)
+
+bench-micro: | cargo ## the same workloads timed by criterion (ARGS=... are passed to it, such as ARGS=fan-out)
+	cargo bench --locked -p streamconductor-bench --bench micro -- $(ARGS)
+
+# Where it can neither be found nor installed, the counting says so and nothing fails.
+.PHONY: valgrind bench-instructions bench-micro
+valgrind: | cargo
+	@if ! command -v valgrind >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "== installing with apt-get: valgrind"; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		{ apt-get update -qq && apt-get install -y -qq --no-install-recommends valgrind >/dev/null; } || true; \
+	fi
+
 soak: build test-tools load-generator ## every message accounted for, MINUTES=10 long (SOAK=... are passed on to it)
 	$(VENV_PYTHON) -m bench.soak --minutes $(or $(MINUTES),10) $(SOAK)
 

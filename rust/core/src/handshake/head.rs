@@ -72,18 +72,44 @@ impl HeadReader {
     }
 
     fn advance(&mut self, bytes: &[u8]) -> Result<Option<Request>, Refusal> {
-        for (position, byte) in bytes.iter().enumerate() {
+        // For all of them at once: a buffer that grows from nothing copies the head again and again.
+        self.buffer.reserve(bytes.len().min(MAX_HEAD - self.buffer.len()));
+        let mut rest = bytes;
+        while let Some((byte, after)) = rest.split_first() {
             if self.buffer.len() == MAX_HEAD {
                 return Err(too_large());
             }
+            let (run, behind) = rest.split_at(self.run(rest));
+            if !run.is_empty() {
+                self.buffer.extend_from_slice(run);
+                self.column += run.len();
+                rest = behind;
+                continue;
+            }
             self.buffer.push(*byte);
+            rest = after;
             if self.step(*byte)? {
                 let request = Request::parse(std::mem::take(&mut self.buffer))?;
-                let is_last = position + 1 == bytes.len();
+                let is_last = rest.is_empty();
                 return if is_last || !request.is_upgrade() { Ok(Some(request)) } else { Err(too_early()) };
             }
         }
         Ok(None)
+    }
+
+    /// How many bytes at the start of `bytes` only make a header line longer, which is most of a head. For them
+    /// [`HeadReader::step`] would do no more than count.
+    fn run(&self, bytes: &[u8]) -> usize {
+        if self.returned || !(1..=MAX_HEADERS).contains(&self.lines) {
+            return 0;
+        }
+        let room = bytes.get(..MAX_HEAD - self.buffer.len()).unwrap_or(bytes);
+        let is_special = |byte: &u8| byte.is_ascii_control() && *byte != b'\t';
+        // Sixteen at a time, for which there are vector instructions as long as nothing ends the loop within them.
+        let is_plain = |many: &&[u8; 16]| !many.iter().fold(false, |found, byte| found | is_special(byte));
+        let plain = room.as_chunks().0.iter().take_while(is_plain).count() * 16;
+        let rest = room.get(plain..).unwrap_or_default();
+        plain + rest.iter().position(is_special).unwrap_or(rest.len())
     }
 
     /// Judges one byte; `true` when it ends the head.

@@ -23,6 +23,8 @@ struct Head {
     method: Span,
     target: Span,
     headers: Box<[(Span, Span)]>,
+    /// Found out once, as whoever reads, judges and answers asks.
+    is_upgrade: bool,
 }
 
 /// A part of the blob; [`super::MAX_HEAD`] keeps every offset within 16 bits.
@@ -49,6 +51,22 @@ impl Head {
     fn text(&self, span: Span) -> &str {
         std::str::from_utf8(self.bytes(span)).unwrap_or_default()
     }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        // As bytes: that a name is text need not be found out for every header at every look.
+        let is_named = move |other: Span| self.bytes(other).eq_ignore_ascii_case(name.as_bytes());
+        let headers = self.headers.iter().filter(move |(other, _)| is_named(*other));
+        headers.map(|(_, value)| self.bytes(*value))
+    }
+
+    fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        self.values(name).flat_map(elements)
+    }
+
+    fn asks_to_be_upgraded(&self) -> bool {
+        let names = |header, value: &[u8]| self.elements(header).any(|word| word.eq_ignore_ascii_case(value));
+        self.bytes(self.method) == b"GET" && names("upgrade", b"websocket") && names("connection", b"upgrade")
+    }
 }
 
 impl Request {
@@ -65,7 +83,8 @@ impl Request {
         let (method, target) = (span(method.as_bytes()), span(target.as_bytes()));
         let headers =
             parsed.headers.iter().map(|header| (span(header.name.as_bytes()), span(header.value))).collect();
-        let head = Head { bytes: bytes.into_boxed_slice(), method, target, headers };
+        let mut head = Head { bytes: bytes.into_boxed_slice(), method, target, headers, is_upgrade: false };
+        head.is_upgrade = head.asks_to_be_upgraded();
         let request = Self { head: Arc::new(head), secure: false };
 
         Target::parse(request.method(), request.target()).map_err(|reason| Refusal::new(400, reason))?;
@@ -111,7 +130,7 @@ impl Request {
 
     /// Every header of this name, in the order sent.
     pub fn header_values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.head.values(name)
     }
 
     /// All headers in the order sent.
@@ -126,13 +145,12 @@ impl Request {
 
     /// Whether this is a GET that asks to become a WebSocket connection (RFC 6455 §4.2.1, 1 to 4).
     pub fn is_upgrade(&self) -> bool {
-        let names = |header, value: &[u8]| self.elements(header).any(|word| word.eq_ignore_ascii_case(value));
-        self.method() == "GET" && names("upgrade", b"websocket") && names("connection", b"upgrade")
+        self.head.is_upgrade
     }
 
     /// The elements of a header that is a comma-separated list, over all its lines.
     pub(super) fn elements(&self, name: &str) -> impl Iterator<Item = &[u8]> {
-        self.header_values(name).flat_map(elements)
+        self.head.elements(name)
     }
 
     fn check_host(&self) -> Result<(), Refusal> {

@@ -1,6 +1,7 @@
 //! Receives what enters and leaves a ring, message by message · hands out totals that always balance ·
 //! owns the counts: accepted = written + dropped + discarded + pending.
 
+use std::mem;
 use std::ops::{Add, AddAssign, SubAssign};
 
 use super::channels::Channels;
@@ -103,9 +104,9 @@ impl Books {
         }
     }
 
-    /// Counts an entry that enters the ring.
-    pub(super) fn accept(&mut self, entry: &Entry) {
-        let size = entry.tally(entry.first, entry.last);
+    /// Counts an entry that enters the ring, and what it holds.
+    pub(super) fn accept(&mut self, entry: &Entry, size: Tally) {
+        debug_assert_eq!(entry.tally(entry.first, entry.last), size);
         self.pending += size;
         if !entry.awaited {
             self.unawaited += size.bytes;
@@ -128,6 +129,16 @@ impl Books {
     /// Counts messages that are dropped before they enter the ring.
     pub(super) fn pass_over(&mut self, size: Tally) {
         self.dropped += size;
+    }
+
+    /// Counts everything that is pending as written, and says how much that is. The counts by channel are the
+    /// caller's to forget.
+    pub(super) fn write_all(&mut self) -> Tally {
+        let all = mem::take(&mut self.pending);
+        self.written += all;
+        self.unawaited = 0;
+        self.private = 0;
+        all
     }
 
     /// Counts a part of `entry` that leaves the ring.

@@ -76,7 +76,9 @@ impl Ring {
         }
         for message in first..last {
             dropped += self.supersede((chunk.channel(), chunk.key(message)));
-            self.append(Entry::publications(chunk, message, message + 1, now));
+            let entry = Entry::publications(chunk, message, message + 1, now);
+            let size = entry.tally(message, message + 1);
+            self.append(entry, size);
         }
         self.discharge_superseded();
         if self.index.as_ref().is_some_and(|index| {

@@ -131,7 +131,8 @@ impl Queue {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
+        debug_assert_eq!(matches!(self, Self::Empty), self.len() == 0, "a deque that is empty is given back");
+        matches!(self, Self::Empty)
     }
 
     pub(super) fn front(&self) -> Option<&Entry> {

@@ -138,7 +138,7 @@ impl Ring {
             dropped += self.push_latest(chunk, now);
         } else {
             // Its age counts from the publication, not from when its turn came here.
-            self.append(Entry::publications(chunk, 0, chunk.messages(), chunk.at().min(now)));
+            self.append(Entry::publications(chunk, 0, chunk.messages(), chunk.at().min(now)), size);
             dropped += self.cross(chunk, now, marks);
         }
         if self.books.pending.bytes as usize > marks.max_buffered {
@@ -159,7 +159,8 @@ impl Ring {
             return Pushed::without_drops(Verdict::Closed);
         }
         self.begin_to_wait(now);
-        self.append(Entry::frame(frame, awaited, now));
+        let size = Tally { messages: 1, bytes: frame.len() as u64 };
+        self.append(Entry::frame(frame, awaited, now), size);
         if !awaited {
             self.start_dwell(now, marks);
         }
@@ -212,8 +213,9 @@ impl Ring {
             + self.books.channels.as_ref().map_or(0, |channels| channels.storage())
     }
 
-    fn append(&mut self, entry: Entry) {
-        self.books.accept(&entry);
+    /// Appends an entry, of which the caller knows how much it holds.
+    fn append(&mut self, entry: Entry, size: Tally) {
+        self.books.accept(&entry, size);
         self.queue.push_back(entry);
     }
 

@@ -7,6 +7,7 @@ use super::Ring;
 use super::accounting::{Fate, Tally};
 use super::closing::Closing;
 use super::control::Kind;
+use super::entry::Queue;
 use crate::config::Marks;
 use crate::time::Timestamp;
 
@@ -24,6 +25,17 @@ pub struct Taken {
 }
 
 impl Ring {
+    /// All that is to be written, where that is one range: what waits for a reader that keeps up.
+    pub fn only_range(&self) -> Option<&[u8]> {
+        match (&self.queue, &self.control) {
+            (Queue::One(entry), None) => {
+                let start = entry.start_of(entry.first) + self.begun;
+                Some(entry.slice(start, entry.start_of(entry.last)))
+            }
+            _ => None,
+        }
+    }
+
     /// Fills `slices` with what is to be written next, in order, and says how many it used. Neighbouring messages
     /// of a chunk are one slice. Nothing may be pushed before [`Ring::took`] has heard what came of the write.
     pub fn gather<'r>(&'r self, slices: &mut [IoSlice<'r>]) -> usize {
@@ -85,6 +97,9 @@ impl Ring {
             return taken;
         }
         self.progress = now;
+        if self.control.is_none() && bytes as u64 == self.books.pending.bytes {
+            return self.took_all();
+        }
         let mut left = bytes;
         while left > 0 {
             let count = self.take_next(left, &mut taken);
@@ -99,6 +114,16 @@ impl Ring {
         }
         self.settle(marks);
         taken
+    }
+
+    /// The socket took all that waits, as it does where a reader keeps up: what is pending is written, and nothing
+    /// need be looked at entry by entry.
+    fn took_all(&mut self) -> Taken {
+        let Tally { messages, bytes } = self.books.write_all();
+        self.queue = Queue::Empty;
+        self.begun = 0;
+        self.forget_pressure();
+        Taken { messages, bytes, ..Taken::default() }
     }
 
     /// Takes up to `limit` bytes of what is next; the same order as in [`Ring::gather`].

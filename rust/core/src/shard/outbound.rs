@@ -1,6 +1,7 @@
 //! Receives messages for connections · hands them to their rings and the rings to the wire · owns the order
 //! of writes within a turn: what gathered for a connection goes out in one.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
@@ -10,9 +11,10 @@ use crate::close::Ending;
 use crate::config::Overflow;
 use crate::ledger::Owner;
 use crate::lifecycle::{Event as Happened, Public, State};
-use crate::ring::{Pushed, Tally, Verdict};
+use crate::ring::{Pushed, Ring, Tally, Verdict};
 use crate::shard::Shard;
-use crate::shard::connection::Pressure;
+use crate::shard::connection::{Connection, Pressure};
+use crate::shard::event::Event;
 use crate::time::Timestamp;
 use crate::wire::{Wire, Wrote};
 
@@ -40,6 +42,9 @@ impl<W: Wire> Shard<W> {
             self.count_discarded(index, size);
             return self.close(index, Ending::SlowConsumer { buffered, limit }, now);
         }
+        if pushed.dropped == Tally::ZERO && !connection.is_blocked {
+            return list(connection, &mut self.dirty);
+        }
         self.after_push(index, &pushed, chunk.overflow(), now);
     }
 
@@ -58,7 +63,7 @@ impl<W: Wire> Shard<W> {
         }
         let Some(connection) = self.places.get_mut(index) else { return };
         if !connection.is_blocked {
-            return self.mark_dirty(index);
+            return list(connection, &mut self.dirty);
         }
         // The socket is full: nothing will be written soon, so marks, deadlines and the ledger count now.
         self.settle_outbound(index, now);
@@ -80,11 +85,9 @@ impl<W: Wire> Shard<W> {
     /// Puts a connection into the list of those that are written at the end of the turn.
     pub(super) fn mark_dirty(&mut self, index: u32) {
         if let Some(connection) = self.places.get_mut(index)
-            && !connection.is_dirty
             && !connection.is_blocked
         {
-            connection.is_dirty = true;
-            self.dirty.push_back(index);
+            list(connection, &mut self.dirty);
         }
     }
 
@@ -107,24 +110,20 @@ impl<W: Wire> Shard<W> {
                 break;
             }
             let oldest = connection.ring.oldest();
-            let (offered, wrote) = {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let filled = connection.ring.gather(&mut slices);
-                let slices = slices.get(..filled).unwrap_or_default();
-                let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-                self.stats.writes += 1;
-                (offered, self.wire.write(index, slices))
-            };
+            self.stats.writes += 1;
+            let (offered, wrote) = offer(&connection.ring, &mut self.wire, index);
             match wrote {
                 Wrote::Took(bytes) => {
                     connection.is_blocked = bytes < offered;
                     let taken = connection.ring.took(bytes, now, &self.limits.marks);
+                    let is_done = connection.is_blocked || !connection.ring.wants_write();
                     if taken.bytes > 0 {
                         self.stats.written.add(taken.messages, taken.bytes);
                         if let Some(oldest) = oldest {
                             self.stats.lag.record(now.since(oldest));
                         }
-                        self.gauge_written(index, taken.bytes as usize);
+                        let low_water = self.limits.marks.low_water;
+                        settle_gauge(connection, taken.bytes as usize, low_water, &mut self.events);
                     }
                     if taken.ping {
                         self.ping_taken(index, now);
@@ -133,6 +132,9 @@ impl<W: Wire> Shard<W> {
                         self.settle_outbound(index, now);
                         return self.close_sent(index, now);
                     }
+                    if is_done {
+                        break;
+                    }
                 }
                 Wrote::Blocked => connection.is_blocked = true,
                 Wrote::Failed => return self.lost(index, now),
@@ -140,27 +142,24 @@ impl<W: Wire> Shard<W> {
         }
         let Some(connection) = self.places.get(index) else { return };
         // A control frame that waits has the deadline of `write_timeout`, too.
-        let is_simple = !connection.ring.wants_write()
+        let wants_write = connection.ring.wants_write();
+        let is_settled = !wants_write
             && !connection.is_backlogged
             && connection.state != State::Backpressured
             && connection.charged.0 == 0;
-        if !is_simple {
-            self.settle_outbound(index, now);
+        if is_settled {
+            return;
         }
-        if self.places.get(index).is_some_and(|connection| connection.ring.wants_write()) {
+        self.settle_outbound(index, now);
+        if wants_write {
             self.mark_dirty(index);
         }
     }
 
     /// Lowers the application's number of pending bytes; wakes a sender that waits for low water.
     pub(super) fn gauge_written(&mut self, index: u32, bytes: usize) {
-        let low_water = self.limits.marks.low_water;
-        if let Some(connection) = self.places.get(index)
-            && let Some(gauge) = &connection.gauge
-            && gauge.settled(bytes, low_water)
-            && connection.state.public() != Public::Closed
-        {
-            self.events.push(crate::shard::event::Event::Writable { connection: connection.id });
+        if let Some(connection) = self.places.get(index) {
+            settle_gauge(connection, bytes, self.limits.marks.low_water, &mut self.events);
         }
     }
 
@@ -238,5 +237,34 @@ impl<W: Wire> Shard<W> {
             self.stats.discarded.add(discarded.messages, discarded.bytes);
             self.gauge_written(index, discarded.bytes as usize);
         }
+    }
+}
+
+/// Puts a connection whose socket may take something into the list of those that are written, once.
+fn list(connection: &mut Connection, dirty: &mut VecDeque<u32>) {
+    if !connection.is_dirty {
+        connection.is_dirty = true;
+        dirty.push_back(connection.id.index());
+    }
+}
+
+/// Offers a socket what a ring holds: how many bytes, and what became of them.
+fn offer<W: Wire>(ring: &Ring, wire: &mut W, index: u32) -> (usize, Wrote) {
+    if let Some(range) = ring.only_range() {
+        return (range.len(), wire.write(index, &[IoSlice::new(range)]));
+    }
+    let mut slices = [IoSlice::new(&[]); SLICES];
+    let filled = ring.gather(&mut slices);
+    let slices = slices.get(..filled).unwrap_or_default();
+    (slices.iter().map(|slice| slice.len()).sum(), wire.write(index, slices))
+}
+
+/// Lowers the number of pending bytes that the application reads, if it holds the connection.
+fn settle_gauge(connection: &Connection, bytes: usize, low_water: usize, events: &mut Vec<Event>) {
+    if let Some(gauge) = &connection.gauge
+        && gauge.settled(bytes, low_water)
+        && connection.state.public() != Public::Closed
+    {
+        events.push(Event::Writable { connection: connection.id });
     }
 }

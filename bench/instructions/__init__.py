@@ -1,0 +1,1 @@
+"""Counts the instructions of the core's workloads, and compares them with what is checked in."""
