@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use streamconductor_core::pool::{PendingPlace, Pool};
 use streamconductor_core::shard::Peer;
-use streamconductor_core::shard::command::Command;
 use streamconductor_core::shard::site::Counts;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
 use crate::listener::{Listener, Raw};
 use crate::mailbox::Class;
@@ -52,10 +52,12 @@ pub struct Acceptor {
     /// Descriptors ran out: how often, for metrics and one log line.
     starved: Arc<AtomicU64>,
     counts: Arc<dyn Counts>,
+    clock: Clock,
 }
 
 impl Acceptor {
     /// An acceptor that has accepted nobody yet.
+    #[expect(clippy::too_many_arguments, reason = "each is another's, and there is one caller")]
     pub fn new(
         listener: AsyncFd<Listener>,
         inboxes: Arc<[Arc<Inbox>]>,
@@ -64,8 +66,9 @@ impl Acceptor {
         stop: Arc<Notify>,
         starved: Arc<AtomicU64>,
         counts: Arc<dyn Counts>,
+        clock: Clock,
     ) -> Self {
-        Self { listener, inboxes, pool, wanted, stop, starved, counts }
+        Self { listener, inboxes, pool, wanted, stop, starved, counts, clock }
     }
 
     /// Accepts until told to stop.
@@ -149,8 +152,8 @@ impl Acceptor {
             (headless == u64::MAX, headless.min(inbox.oldest_lingering.load(Ordering::Relaxed)))
         };
         if let Some(inbox) = self.inboxes.iter().min_by_key(|inbox| age(inbox)) {
-            // Reserved commands are never refused.
-            let _ = inbox.commands.append(&mut vec![Command::Reclaim], size_of::<Command>(), Class::Reserved);
+            inbox.is_reclaimed.store(true, Ordering::Release);
+            inbox.alarm.ring();
         }
     }
 
@@ -165,6 +168,9 @@ impl Acceptor {
         let mut batch = vec![Accepted { raw, peer, place }];
         // This mailbox has no limit of its own: the places bound it.
         let _ = inbox.accepted.append(&mut batch, size_of::<Accepted>(), Class::Reserved);
+        // The shard says so itself at the end of its turn; until it has had one, this socket would pass for nobody, and
+        // younger ones of other shards would be reclaimed in its place.
+        inbox.oldest_headless.fetch_min(self.clock.now().as_micros(), Ordering::Relaxed);
     }
 }
 

@@ -167,6 +167,9 @@ impl Driver {
         let now = self.surroundings.clock.now();
         let level = self.surroundings.ledger.level();
         let mut is_more = self.take_accepted(now);
+        if self.inbox.is_reclaimed.swap(false, Ordering::AcqRel) {
+            self.shard.command(Command::Reclaim, now);
+        }
         // Commands are collected before forwards and done after them: whatever made the application give a
         // command had been forwarded before, and is seen here.
         let commands = self.inbox.commands.drain(&mut self.commands, COMMANDS);
@@ -383,9 +386,13 @@ impl Driver {
 
     /// What others read of this shard.
     fn publish(&mut self, started: Instant) {
-        self.inbox.sockets.store(self.shard.sockets() + self.inbox.accepted.len(), Ordering::Relaxed);
-        let oldest = self.shard.oldest_headless_at().map_or(u64::MAX, Timestamp::as_micros);
-        self.inbox.oldest_headless.store(oldest, Ordering::Relaxed);
+        let coming = self.inbox.accepted.len();
+        self.inbox.sockets.store(self.shard.sockets() + coming, Ordering::Relaxed);
+        if coming == 0 {
+            // Otherwise the acceptor has said it, and the turn that takes them in is next.
+            let oldest = self.shard.oldest_headless_at().map_or(u64::MAX, Timestamp::as_micros);
+            self.inbox.oldest_headless.store(oldest, Ordering::Relaxed);
+        }
         let oldest = self.shard.oldest_lingering_at().map_or(u64::MAX, Timestamp::as_micros);
         self.inbox.oldest_lingering.store(oldest, Ordering::Relaxed);
         let is_behind = self.shard.is_behind();

@@ -70,6 +70,8 @@ pub struct Inbox {
     pub sockets: AtomicUsize,
     /// Forwards not yet taken.
     pub owed: AtomicUsize,
+    /// The acceptor wants a place of it. No command: however often it asks a shard that is slow to answer, one goes.
+    pub is_reclaimed: AtomicBool,
     /// Accept time of its oldest socket without a complete head, in microseconds; `u64::MAX`: none.
     pub oldest_headless: AtomicU64,
     /// When its oldest lingering socket began to linger; likewise.
@@ -97,6 +99,7 @@ impl Inbox {
             alarm,
             sockets: AtomicUsize::new(0),
             owed: AtomicUsize::new(0),
+            is_reclaimed: AtomicBool::new(false),
             oldest_headless: AtomicU64::new(u64::MAX),
             oldest_lingering: AtomicU64::new(u64::MAX),
             is_telling: AtomicBool::new(false),

@@ -192,9 +192,10 @@ impl Server {
                 let (inboxes, pool) = (Arc::clone(&self.inboxes), self.pool.clone());
                 let (wanted, stop) = (Arc::clone(wanted), Arc::clone(&self.stop_accepting));
                 let (starved, counts) = (Arc::clone(&self.starved), Arc::clone(counts));
+                let clock = self.foundations.clock;
                 move || {
                     let listener = listener.drive()?;
-                    Ok(Acceptor::new(listener, inboxes, pool, wanted, stop, starved, counts))
+                    Ok(Acceptor::new(listener, inboxes, pool, wanted, stop, starved, counts, clock))
                 }
             })
             .collect()
