@@ -31,7 +31,7 @@ NODE_MODULES := tests/node/node_modules/.package-lock.json
 .PHONY: cargo system-packages
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 26
 
 # ---------------------------------------------------------------------------------------------------------- build
 
