@@ -91,7 +91,7 @@ def _distribution(report: Report) -> str | None:
     axes.set_xticks([place for place, _ in shown], [label for _, label in shown])
     axes.minorticks_off()
     axes.set_xlabel("percentile")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.dataLim.y1 * 1.08)
     return _svg(figure)
 
 
@@ -115,7 +115,7 @@ def _over_time(
     if len(lines) > 1:
         axes.legend(loc="best", frameon=False)
     axes.set_xlabel("seconds; shaded: the window")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.dataLim.y1 * 1.08)
     return _svg(figure)
 
 

@@ -88,10 +88,9 @@ def _memory(report: Report) -> list[tuple[str, str]]:
     )
     for name, after, before in pairs:
         if after is not None and before is not None:
+            is_crowd = report.scenario == "idle" and report.connections > 0 and after > before
             each = (
-                f", {(after - before) / report.connections / 1024:,.2f} KiB a connection"
-                if report.connections
-                else ""
+                f", {(after - before) / report.connections / 1024:,.2f} KiB a connection" if is_crowd else ""
             )
             found.append((name, f"{after / 2**20:,.1f} MiB, {before / 2**20:,.1f} before{each}"))
     return found

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use mio::Events;
 use mio::event::Event;
 
+use crate::agreements::Agreements;
 use crate::failure::Failure;
 use crate::faults::{Fault, Sort};
 use crate::link::{Compressed, Heard, Link, Listener};
 use crate::opening::Answer;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
+use crate::site::Site;
 use crate::timer::Timer;
 use crate::transport::Scratch;
 use crate::world::{Parts, World};
@@ -108,9 +110,9 @@ fn read(
 ) -> bool {
     let now = Instant::now();
     let Some(parts) = world.parts(number) else { return false };
-    let Parts { link, agreement, site, deflating, inflater } = parts;
+    let Parts { link, agreement, site, agreements, inflater } = parts;
     let was_open = link.is_open();
-    let mut ear = Ear { agreement, site, deflating, inflater, scenario, number, now };
+    let mut ear = Ear { agreement, site, agreements, inflater, scenario, number, now };
     let result = link.readable(scratch, most, &mut ear);
     let is_open = link.is_open();
     if is_open && !was_open {
@@ -151,8 +153,8 @@ fn end(number: usize, fault: Option<Fault>, now: Instant, world: &mut World, sce
 /// What listens to one connection during one read.
 struct Ear<'r, S> {
     agreement: &'r mut Option<usize>,
-    site: &'r crate::site::Site,
-    deflating: &'r mut Vec<(String, crate::deflating::Deflating)>,
+    site: &'r Site,
+    agreements: &'r mut Agreements,
     inflater: Option<&'r mut Inflater>,
     scenario: &'r mut S,
     number: usize,
@@ -161,8 +163,12 @@ struct Ear<'r, S> {
 
 impl<S: Scenario> Listener for Ear<'_, S> {
     fn opened(&mut self, answer: &Answer) -> Result<Compressed, Fault> {
-        *self.agreement = World::agree(self.site, self.deflating, answer)?;
-        Ok(if self.agreement.is_some() { Compressed::Yes } else { Compressed::No })
+        let refused = |text: String| Fault::new(Sort::Refused, text);
+        self.site.check(answer).map_err(refused)?;
+        let Some(extensions) = &answer.extensions else { return Ok(Compressed::No) };
+        let agreement = self.agreements.agree(extensions).map_err(|failure| refused(failure.to_string()))?;
+        *self.agreement = Some(agreement);
+        Ok(Compressed::Yes)
     }
 
     #[inline]

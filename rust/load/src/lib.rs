@@ -28,6 +28,7 @@ pub use scenarios::idle::PingReport;
 pub use scenarios::slow::SlowReport;
 pub use scenarios::storm::StormReport;
 
+mod agreements;
 mod course;
 mod deflating;
 mod driver;

@@ -9,12 +9,10 @@ use mio::{Interest, Poll, Token};
 use streamconductor_core::codec::Kind;
 use streamconductor_core::deflate::Inflater;
 
-use crate::deflating::Deflating;
+use crate::agreements::Agreements;
 use crate::failure::Failure;
 use crate::faults::{Fault, Faults, Sort};
-use crate::frames::{KEY, frame};
 use crate::link::Link;
-use crate::opening::Answer;
 use crate::pace::Schedule;
 use crate::plan::{Check, Plan};
 use crate::site::{Site, Way};
@@ -33,7 +31,7 @@ struct Place {
     link: Option<Link>,
     way: Way,
     /// Which agreement on permessage-deflate it has.
-    deflating: Option<usize>,
+    agreement: Option<usize>,
 }
 
 /// A connection that somebody waits for, and until when.
@@ -68,7 +66,7 @@ pub(crate) struct World {
     pub(crate) faults: Faults,
     /// From the first packet to the 101, in nanoseconds.
     pub(crate) openings: Histogram<u64>,
-    deflating: Vec<(String, Deflating)>,
+    agreements: Agreements,
     pub(crate) inflater: Option<Inflater>,
     kind: Kind,
     /// Paused connections that shall read so many bytes.
@@ -98,7 +96,7 @@ impl World {
             failed_in_a_row: 0,
             faults: Faults::default(),
             openings: histogram()?,
-            deflating: Vec::new(),
+            agreements: Agreements::default(),
             inflater: (plan.check != Check::Nothing).then(Inflater::new),
             kind: if plan.binary { Kind::Binary } else { Kind::Text },
             sips: Vec::new(),
@@ -108,7 +106,7 @@ impl World {
 
     /// Asks for a connection; returns its number, which is free again when it has ended.
     pub(crate) fn want(&mut self, way: Way) -> usize {
-        let place = Place { link: None, way, deflating: None };
+        let place = Place { link: None, way, agreement: None };
         let number = self.free.pop().unwrap_or(self.places.len());
         match self.places.get_mut(number) {
             Some(free) => *free = place,
@@ -144,11 +142,8 @@ impl World {
 
     /// Appends a message to `out` as a frame of that connection.
     pub(crate) fn encode(&mut self, number: usize, out: &mut Vec<u8>, payload: &[u8]) {
-        let agreement = self.places.get(number).and_then(|place| place.deflating);
-        match agreement.and_then(|index| self.deflating.get_mut(index)) {
-            Some((_, deflating)) => deflating.encode(out, self.kind, payload, KEY),
-            None => frame(out, self.kind, payload),
-        }
+        let agreement = self.places.get(number).and_then(|place| place.agreement);
+        self.agreements.encode(agreement, out, self.kind, payload);
     }
 
     /// Sends frames on an open connection.
@@ -227,31 +222,14 @@ impl World {
         took
     }
 
-    /// What the server answered; `Err`: it is none to what was asked.
-    pub(crate) fn agree(
-        site: &Site,
-        deflating: &mut Vec<(String, Deflating)>,
-        answer: &Answer,
-    ) -> Result<Option<usize>, Fault> {
-        let refused = |text: String| Fault::new(Sort::Refused, text);
-        site.check(answer).map_err(refused)?;
-        let Some(extensions) = &answer.extensions else { return Ok(None) };
-        if let Some(index) = deflating.iter().position(|(known, _)| known == extensions) {
-            return Ok(Some(index));
-        }
-        let agreed = Deflating::agreed("", extensions).map_err(|error| refused(error.to_string()))?;
-        deflating.push((extensions.clone(), agreed));
-        Ok(Some(deflating.len() - 1))
-    }
-
     /// A connection together with what is shared by all, for reading.
     pub(crate) fn parts(&mut self, number: usize) -> Option<Parts<'_>> {
         let place = self.places.get_mut(number)?;
         Some(Parts {
             link: place.link.as_mut()?,
-            agreement: &mut place.deflating,
+            agreement: &mut place.agreement,
             site: &self.site,
-            deflating: &mut self.deflating,
+            agreements: &mut self.agreements,
             inflater: self.inflater.as_mut(),
         })
     }
@@ -338,6 +316,6 @@ pub(crate) struct Parts<'w> {
     pub(crate) link: &'w mut Link,
     pub(crate) agreement: &'w mut Option<usize>,
     pub(crate) site: &'w Site,
-    pub(crate) deflating: &'w mut Vec<(String, Deflating)>,
+    pub(crate) agreements: &'w mut Agreements,
     pub(crate) inflater: Option<&'w mut Inflater>,
 }
