@@ -20,9 +20,8 @@ RUST_TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PYO3_PYTHON := $(CURDIR)/$(VENV_PYTHON)
 
 EXTENSION_SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml pyproject.toml \
-	$(shell find rust/core rust/net rust/python \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/tests/*')
-# The load generator and the typing tests are optional parts of a checkout.
-LOAD_GENERATOR := $(wildcard rust/load/Cargo.toml)
+	$(shell find rust/core rust/load rust/net rust/python \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/tests/*')
+# The typing tests are an optional part of a checkout.
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
@@ -248,7 +247,7 @@ $(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
 
 # ------------------------------------------------------------------------------------------------------ benchmarks
 
-bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
+bench-smoke: build load-generator ## a short run of the benchmarks: do they still work?
 	$(VENV_PYTHON) bench/smoke.py
 
 # Counted is what is shipped: the release profile, whose artefacts `make build` has made already for the most part.

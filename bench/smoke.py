@@ -138,7 +138,7 @@ def run(rounds: int, seconds: float, warm_up: float, load: Path, cores: Cores) -
                     words = [*scenario.words, "--path", path, "--port", str(port), "--pid", str(pid)]
                     words += ["--size", str(SIZE), "--seconds", str(seconds), "--warm-up", str(warm_up)]
                     report = measure(load, words, cores.client)
-                    records.append({"round": number, "scenario": scenario.name, "server": name, **report})
+                    records.append({**report, "round": number, "scenario": scenario.name, "server": name})
                     print(
                         f"round {number}/{rounds}  {scenario.name:<20} {name:<27}"
                         f"{report['cpu_us_per_message']:>9.3f} µs",
