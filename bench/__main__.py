@@ -53,7 +53,8 @@ def main() -> int:
             "seconds": span.seconds,
             "warm_up": span.warm_up,
             "quick": options.quick,
-            "rows": [row.name for row in rows],
+            "command": " ".join(["python -m bench", *sys.argv[1:]]),
+            "rows": {row.name: [contender.name for contender in row.contenders] for row in rows},
         },
         "records": [],
     }

@@ -15,7 +15,8 @@ from typing import Any
 from bench.load import LoadError
 from bench.machine import Cores
 from bench.measuring import Span, measure
-from bench.rows import Contender, Row
+from bench.contenders import Contender
+from bench.rows import Row
 from bench.serving import ServerError
 
 OVERHEAD = 2.5

@@ -250,6 +250,7 @@ ALL: dict[str, Peer] = {
         Python("aiohttp", shown=("aiohttp", "uvloop")),
         Python("starlette", shown=("starlette", "uvicorn", "uvloop")),
         Python("granian", shown=("granian", "uvloop")),
+        Python("python-socketio", shown=("python-socketio", "uvicorn", "uvloop")),
         Go("gws"),
         Go("centrifuge"),
     )

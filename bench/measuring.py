@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench import load
 from bench.environments import ALL
 from bench.machine import Cores
-from bench.rows import Contender, Row
+from bench.contenders import Contender
+from bench.rows import Row
 from bench.serving import serving
 
 
@@ -30,7 +33,7 @@ def measure(row: Row, contender: Contender, cores: Cores, span: Span) -> dict[st
     with serving(ALL[contender.peer], contender.server, cores.server) as server:
         try:
             report = load.run(
-                row.scenario,
+                contender.scenario or row.scenario,
                 server.port,
                 contender.path,
                 [*row.load, *contender.load],
@@ -42,4 +45,22 @@ def measure(row: Row, contender: Contender, cores: Cores, span: Span) -> dict[st
         except load.LoadError as error:
             said = server.said()
             raise load.LoadError(f"{error}; the server said: {said.splitlines()[-1]}" if said else str(error)) from None
-    return {name: value for name, value in report.items() if isinstance(value, int | float)}
+    return _figures(report)
+
+
+def _figures(report: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report, and what follows from them."""
+    figures = {name: value for name, value in report.items() if _is_number(value)}
+    for part in ("opening", "slow", "server_pings"):
+        figures |= {f"{part}.{name}": value for name, value in report.get(part, {}).items() if _is_number(value)}
+    for name, before, each in (
+        ("rss_bytes", "rss_before_bytes", "bytes_per_connection"),
+        ("kernel_socket_bytes", "kernel_socket_before_bytes", "kernel_bytes_per_connection"),
+    ):
+        if name in figures and before in figures and figures.get("connections"):
+            figures[each] = (figures[name] - figures[before]) / figures["connections"]
+    return figures
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,11 +6,11 @@ Ratios are taken within a round, where the machine was most nearly the same, and
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.goals import ENOUGH_ROUNDS, Verdict
+from bench.goals import ENOUGH_ROUNDS, Goal, Verdict
 from bench.rows import Row
 
 Record = Mapping[str, Any]
@@ -122,12 +122,19 @@ def outcomes(row: Row, records: Sequence[Record], missing: Mapping[str, str]) ->
         counted = sum(goal.measure(figures) is not None for figures in rounds)
         note = ""
         if value is None:
-            reasons = [f"{name} is missing: {missing[peers[name]]}" for name in goal.contenders if peers[name] in missing]
-            note = "; ".join(reasons) or "no round has all of its figures"
+            note = "; ".join(_why_not(goal, peers, missing)) or "no round has all of its figures"
         elif counted < ENOUGH_ROUNDS:
             note = f"provisional: {counted} of {ENOUGH_ROUNDS} rounds"
         found.append(Outcome(row.name, goal.words, value, goal.unit, counted, goal.verdict(value), note))
     return found
+
+
+def _why_not(goal: Goal, peers: Mapping[str, str], missing: Mapping[str, str]) -> Iterator[str]:
+    for name in goal.contenders:
+        if name not in peers:
+            yield f"{name} is not part of this run"
+        elif peers[name] in missing:
+            yield f"{name} is missing: {missing[peers[name]]}"
 
 
 def summary(rows: Sequence[Row], records: Sequence[Record], missing: Mapping[str, str]) -> dict[str, Any]:

@@ -6,27 +6,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from bench.clock import Timed
+from bench.contenders import ECHO, FANOUT, IDLE, OPENING, Contender, each, ours
 from bench.environments import OURS
-from bench.goals import CPU, Goal, at_most, times
+from bench.goals import CPU, Figures, Goal, at_most, bound, ratio, times
+from bench.payloads import json_message
 
-SUBSCRIBERS = 1_000
-MANY = 9_000
+SUBSCRIBERS, MANY = 1_000, 9_000
 STALLED = 100
-IDLE = 15_000
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One line of a row: a server, as it is started and addressed."""
-
-    name: str
-    """In this row no other has it."""
-    peer: str
-    path: str
-    server: tuple[str, ...] = ()
-    """Arguments of the server."""
-    load: tuple[str, ...] = ()
-    """Words of the load generator's beside the row's."""
+PINGED = 15_000
+PING_INTERVAL = 5
+KIB = 1024
 
 
 @dataclass(frozen=True)
@@ -44,10 +34,14 @@ class Row:
     goals: tuple[Goal, ...] = ()
     figure: str = CPU
     """The one that the row is about."""
+    timed: Timed = Timed.MESSAGES
+    """What `pytest bench/` times."""
     unit: int = 10_000
-    """Messages that `pytest bench/` times."""
+    """So many of them."""
     seconds: float | None = None
     """Length of the window; None: as long as asked for."""
+    rehearsal: int = 0
+    """Connections that come and go first, so that what a server pays once is not counted."""
     quick: bool = False
     """Whether a quick run has it."""
 
@@ -62,75 +56,253 @@ class Row:
         return replace(self, contenders=tuple(each for each in self.contenders if each.name in needed))
 
 
-# A client of centrifuge speaks its protocol: it connects, the server subscribes it, it publishes by `send` and has its
-# echo by `rpc`. What comes back is known by its number.
-_CONNECT = ("--hello", '{"id":1,"connect":{}}', "--check", "label")
-_CENTRIFUGE_FANOUT = Contender(
-    "centrifuge",
-    "centrifuge",
-    "/connection",
-    load=(*_CONNECT, "--control-path", "/connection", "--message", '{"send":{"data":"{seq}{pad}"}}'),
-)
-_CENTRIFUGE_ECHO = Contender(
-    "centrifuge", "centrifuge", "/connection", load=(*_CONNECT, "--message", '{"id":2,"rpc":{"data":"{seq}{pad}"}}')
-)
+def _subscribers(count: int, in_flight: int) -> tuple[str, ...]:
+    return ("--connections", str(count), "--in-flight", str(in_flight))
 
 
-def _each(path: str, *peers: str, server: tuple[str, ...] = ()) -> tuple[Contender, ...]:
-    return tuple(Contender(peer, peer, path, server) for peer in peers)
-
-
-NATIVE = ("socketify", "picows", "websockets", "ws", "gws", "aiohttp", "starlette", "granian")
-
-_sparse = Row(
+_SPARSE = Row(
     "fan-out, sparse",
     f"{SUBSCRIBERS:,} subscribers, one publication in flight",
     "fanout",
-    ("--connections", str(SUBSCRIBERS), "--in-flight", "1"),
-    (Contender(OURS.name, OURS.name, "/fanout"), *_each("/fanout", "floor", *NATIVE)),
+    _subscribers(SUBSCRIBERS, 1),
+    (ours("/fanout"), *FANOUT),
     (
-        at_most(1.0, OURS.name, "floor", "≤ 1.0 × the floor's CPU"),
-        at_most(1.0, OURS.name, "socketify", "≤ 1.0 × socketify's CPU"),
+        at_most(1.0, OURS.name, "floor", "≤ 1.0 × the floor"),
+        at_most(1.0, OURS.name, "socketify", "≤ 1.0 × socketify"),
     ),
     quick=True,
 )
 
-_saturated = Row(
+_SATURATED = Row(
     "fan-out, saturated",
     f"{SUBSCRIBERS:,} subscribers, 16 publications in flight",
     "fanout",
-    ("--connections", str(SUBSCRIBERS), "--in-flight", "16"),
-    (Contender(OURS.name, OURS.name, "/fanout"), *_each("/fanout", "floor", *NATIVE)),
+    _subscribers(SUBSCRIBERS, 16),
+    (ours("/fanout"), *FANOUT),
     (
-        at_most(1.0, OURS.name, "socketify", "≤ 1.0 × socketify's CPU"),
-        at_most(1.1, OURS.name, "floor", "≤ 1.1 × the floor's CPU"),
+        at_most(1.0, OURS.name, "socketify", "≤ 1.0 × socketify"),
+        at_most(1.1, OURS.name, "floor", "≤ 1.1 × the floor"),
         *(
-            times(12, OURS.name, peer, f"≥ 12 × the deliveries of {peer} per CPU second")
+            times(12, OURS.name, peer, f"≥ 12 × the deliveries of {peer}")
             for peer in ("websockets", "picows", "starlette")
         ),
     ),
+    unit=100_000,
     quick=True,
 )
 
-_coroutine, _callback = f"{OURS.name}, async for", f"{OURS.name}, callback"
-_echo = Row(
+_COROUTINE, _CALLBACK = ours("/echo", form="async for"), ours("/echo-callback", form="callback")
+_ECHO = Row(
     "echo",
-    "100 connections, one message in flight on each, through a Python handler",
+    "100 connections, one message in flight on each, through a handler",
     "echo",
     ("--connections", "100"),
+    (_COROUTINE, _CALLBACK, *ECHO),
     (
-        Contender(_coroutine, OURS.name, "/echo"),
-        Contender(_callback, OURS.name, "/echo-callback"),
-        *_each("/echo", "floor", *NATIVE),
-    ),
-    (
-        at_most(1.0, _coroutine, "picows", "`async for` ≤ 1.0 × picows' callback"),
-        at_most(1.0, _coroutine, "socketify", "`async for` ≤ 1.0 × socketify's callback"),
-        at_most(0.35, _coroutine, "websockets", "`async for` ≤ 0.35 × websockets"),
-        at_most(1.1, _coroutine, "floor", "`async for` ≤ 1.1 × the floor"),
-        at_most(0.95, _callback, "picows", "callback ≤ 0.95 × picows' callback"),
+        at_most(1.0, _COROUTINE.name, "picows", "`async for` ≤ 1.0 × picows' callback"),
+        at_most(1.0, _COROUTINE.name, "socketify", "`async for` ≤ 1.0 × socketify's callback"),
+        at_most(0.35, _COROUTINE.name, "websockets", "`async for` ≤ 0.35 × websockets"),
+        at_most(1.1, _COROUTINE.name, "floor", "`async for` ≤ 1.1 × the floor"),
+        at_most(0.95, _CALLBACK.name, "picows", "callback ≤ 0.95 × picows' callback"),
     ),
     quick=True,
 )
 
-ROWS = (_sparse, _saturated, _echo)
+_ASKED = ours("/idle", form="on_connect")
+_UNASKED = ours("/idle", form="no on_connect", server=("--without-on-connect",))
+_HANDSHAKE = Row(
+    "handshake",
+    "Opening handshakes one after another, each closed at once; the closing is part of the cost",
+    "handshake",
+    (),
+    (_ASKED, _UNASKED, *OPENING),
+    (
+        at_most(0.75, _ASKED.name, "ws", "with a Python `on_connect` ≤ 0.75 × ws"),
+        at_most(1.4, _UNASKED.name, "floor", "without one ≤ 1.4 × the floor"),
+    ),
+    unit=1_000,
+    quick=True,
+)
+
+_PUSHED, _WITH_TASK = ours("/fanout"), ours("/fanout-task", form="a task each")
+_IDLE = Row(
+    "idle memory",
+    f"{MANY:,} idle subscribers; resident memory of the server for each, kernel memory of both ends beside it",
+    "idle",
+    ("--connections", str(MANY)),
+    (_PUSHED, _WITH_TASK, *IDLE),
+    (
+        bound(2 * KIB, _PUSHED.name, "bytes_per_connection", "≤ 2 KiB without a Python task", "bytes"),
+        bound(5 * KIB, _WITH_TASK.name, "bytes_per_connection", "≤ 5 KiB with a Python task", "bytes"),
+    ),
+    figure="bytes_per_connection",
+    timed=Timed.OPENINGS,
+    unit=1_000,
+    seconds=0.5,
+    rehearsal=200,
+    quick=True,
+)
+
+_DEFLATE = ("--compression",)
+_SQUEEZED = ours("/fanout", form="compressed", server=_DEFLATE, load=_DEFLATE)
+_RAW = ours("/fanout", form="uncompressed")
+_SQUEEZING = each("/fanout", "websockets", "socketify", "ws", server=_DEFLATE, load=_DEFLATE)
+_JSON = ("--size", str(KIB), "--message", json_message(KIB))
+_COMPRESSED = Row(
+    "compressed fan-out, sparse",
+    f"{SUBSCRIBERS:,} subscribers, 1 KiB of JSON, permessage-deflate without context takeover, one publication in "
+    "flight",
+    "fanout",
+    (*_subscribers(SUBSCRIBERS, 1), *_JSON),
+    (_SQUEEZED, _RAW, *_SQUEEZING),
+    (
+        at_most(1.1, _SQUEEZED.name, _RAW.name, "≤ 1.1 × uncompressed"),
+        at_most(0.3, _SQUEEZED.name, "websockets", "≤ 0.3 × websockets"),
+        at_most(0.3, _SQUEEZED.name, "socketify", "≤ 0.3 × socketify"),
+    ),
+)
+
+_COMPRESSED_SATURATED = Row(
+    "compressed fan-out, saturated",
+    "The same, 16 publications in flight; what comes is counted and not inflated by the client",
+    "fanout",
+    (*_subscribers(SUBSCRIBERS, 16), *_JSON, "--check", "nothing"),
+    (_SQUEEZED, *_SQUEEZING),
+    (
+        times(20, _SQUEEZED.name, "websockets", "≥ 20 × the deliveries of websockets"),
+        times(20, _SQUEEZED.name, "socketify", "≥ 20 × the deliveries of socketify"),
+    ),
+)
+
+_ALL_READ, _SOME_STALLED = "all read", f"{STALLED} stalled"
+
+
+def _reading(peer: str, server: tuple[str, ...] = ()) -> tuple[Contender, Contender]:
+    stalled = ("--slow", str(STALLED))
+    return (
+        Contender(f"{peer}, {_ALL_READ}", peer, "/fanout", server),
+        Contender(f"{peer}, {_SOME_STALLED}", peer, "/fanout", server, stalled, "slow"),
+    )
+
+
+def _for_each_stalled(figures: Figures) -> float | None:
+    """What resident memory and kernel memory grow by, for each reader that stalls."""
+    totals = []
+    for form in (_SOME_STALLED, _ALL_READ):
+        taken = figures.get(f"{OURS.name}, {form}", {})
+        parts = [taken.get(name) for name in ("rss_bytes", "kernel_socket_bytes")]
+        if None in parts:
+            return None
+        totals.append(sum(part for part in parts if part is not None))
+    return (totals[0] - totals[1]) / STALLED
+
+
+_SLOW = Row(
+    "slow readers",
+    f"{SUBSCRIBERS:,} subscribers of which {STALLED} stop reading, 4 KiB, 40 publications a second, 12 s; the figures are "
+    "those of the others",
+    "fanout",
+    ("--connections", str(SUBSCRIBERS), "--rate", "40", "--size", str(4 * KIB)),
+    (*_reading(OURS.name, ("--overflow", "drop_oldest")), *_reading("picows"), *_reading("websockets")),
+    (
+        at_most(
+            1.1, f"{OURS.name}, {_SOME_STALLED}", f"{OURS.name}, {_ALL_READ}", "p99 of the others ≤ 1.1 ×", "p99_us"
+        ),
+        at_most(1.2, f"{OURS.name}, {_SOME_STALLED}", f"{OURS.name}, {_ALL_READ}", "CPU per delivery ≤ 1.2 ×"),
+        Goal(
+            "RSS and kernel memory ≤ 64 KiB a stalled reader",
+            _for_each_stalled,
+            64 * KIB,
+            unit="bytes",
+            contenders=(f"{OURS.name}, {_SOME_STALLED}", f"{OURS.name}, {_ALL_READ}"),
+        ),
+    ),
+    timed=Timed.PROCESSOR,
+    seconds=12.0,
+)
+
+_PINGING = ("--ping-interval", f"{PING_INTERVAL}s")
+_FREE = ours("/fanout", form="Python free", server=_PINGING)
+_BLOCKED = ours(
+    "/fanout", form="Python blocked for 10 s", server=(*_PINGING, "--block-at", str(PINGED), "--block-for", "10")
+)
+
+
+def _jitter(contender: str) -> Goal:
+    """A ping follows so long a silence, so that two are never nearer."""
+
+    def measure(figures: Figures) -> float | None:
+        interval = figures.get(contender, {}).get("server_pings.p99_us")
+        return None if interval is None else interval / 1000 - PING_INTERVAL * 1000
+
+    words = f"{contender.partition(', ')[2]}: jitter p99 < 250 ms"
+    return Goal(words, measure, 250, unit="ms", contenders=(contender,))
+
+
+_HEARTBEATS = Row(
+    "heartbeats",
+    f"{PINGED:,} idle connections, each pinged after {PING_INTERVAL} s of silence, 16 s",
+    "idle",
+    ("--connections", str(PINGED)),
+    (_FREE, _BLOCKED),
+    tuple(
+        goal
+        for contender in (_FREE, _BLOCKED)
+        for form in (contender.name.partition(", ")[2],)
+        for goal in (
+            bound(0.10, contender.name, "server_load", f"{form}: ≤ 10 % of one core", "of a core"),
+            bound(0, contender.name, "errors", f"{form}: no false kill", "connections"),
+            _jitter(contender.name),
+        )
+    ),
+    figure="server_load",
+    timed=Timed.PINGS,
+    seconds=16.0,
+)
+
+
+def _sized(peer: str, count: int, *server: str, form: str = "") -> Contender:
+    words = ("--connections", str(count))
+    return Contender(f"{peer}, {form}{count:,}", peer, "/fanout", server, words)
+
+
+_FEW, _LOTS = _sized(OURS.name, SUBSCRIBERS), _sized(OURS.name, MANY)
+_FLOOR_FEW, _FLOOR_LOTS = _sized("floor", SUBSCRIBERS), _sized("floor", MANY)
+_GROWTH = Goal(
+    "grows ≤ 1.1 × as much as the floor",
+    ratio([(_LOTS.name, CPU), (_FLOOR_FEW.name, CPU)], [(_FEW.name, CPU), (_FLOOR_LOTS.name, CPU)]),
+    1.1,
+    contenders=(_FEW.name, _LOTS.name, _FLOOR_FEW.name, _FLOOR_LOTS.name),
+)
+_GROWTH_SPARSE = Row(
+    "growth, sparse",
+    f"{SUBSCRIBERS:,} and {MANY:,} subscribers, one publication in flight",
+    "fanout",
+    ("--in-flight", "1"),
+    (_FEW, _LOTS, _FLOOR_FEW, _FLOOR_LOTS),
+    (_GROWTH,),
+)
+
+_TWO_SHARDS = _sized(OURS.name, SUBSCRIBERS, "--threads", "2", form="two shards, ")
+_GROWTH_SATURATED = Row(
+    "growth, saturated",
+    f"{SUBSCRIBERS:,} and {MANY:,} subscribers, 16 publications in flight; two shards share the one core",
+    "fanout",
+    ("--in-flight", "16"),
+    (
+        *(_FEW, _LOTS, _TWO_SHARDS, _FLOOR_FEW, _FLOOR_LOTS),
+        *(_sized("socketify", MANY), _sized("websockets", MANY)),
+    ),
+    (
+        _GROWTH,
+        times(25, _LOTS.name, f"websockets, {MANY:,}", f"at {MANY:,} ≥ 25 × the deliveries of websockets"),
+        times(1.2, _LOTS.name, f"socketify, {MANY:,}", f"at {MANY:,} ≥ 1.2 × the deliveries of socketify"),
+        at_most(1.1, _TWO_SHARDS.name, _FEW.name, "two shards ≤ 1.1 × one"),
+    ),
+    unit=100_000,
+)
+
+ROWS = (
+    *(_SPARSE, _SATURATED, _ECHO, _HANDSHAKE, _IDLE, _COMPRESSED, _COMPRESSED_SATURATED),
+    *(_SLOW, _HEARTBEATS, _GROWTH_SPARSE, _GROWTH_SATURATED),
+)

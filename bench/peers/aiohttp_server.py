@@ -49,11 +49,19 @@ async def echo(request: web.Request) -> web.WebSocketResponse:
     return socket
 
 
+async def idle(request: web.Request) -> web.WebSocketResponse:
+    socket = await opened(request)
+    async for _ in socket:
+        pass
+    return socket
+
+
 async def main() -> None:
     application = web.Application()
     application.router.add_get("/echo", echo)
     application.router.add_get("/fanout", fan_out)
     application.router.add_get("/control", control)
+    application.router.add_get("/idle", idle)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     listener = listening()

@@ -41,7 +41,12 @@ async def echo(transport: Any) -> None:
         await transport.send_str(message.data)
 
 
-HANDLERS = {"/echo": echo, "/fanout": fan_out, "/control": control}
+async def idle(transport: Any) -> None:
+    while (await transport.receive()).kind != WebsocketMessageType.close:
+        pass
+
+
+HANDLERS = {"/echo": echo, "/fanout": fan_out, "/control": control, "/idle": idle}
 
 
 async def application(scope: Any, protocol: Any) -> None:

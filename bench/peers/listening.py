@@ -8,6 +8,7 @@ first line is its port and its process id; what it logs goes to standard error. 
 /echo-callback  the same by a plain function, where the server knows such a form
 /fanout         receives every message that comes on /control, and says nothing
 /control        its messages are published as they are
+/idle           nothing
 """
 
 from __future__ import annotations

@@ -55,7 +55,18 @@ class Control(Ending):
             subscriber.send(WSMsgType.TEXT, payload)
 
 
-LISTENERS = {b"/echo": Echo, b"/echo-callback": Echo, b"/fanout": Subscriber, b"/control": Control}
+class Idle(Ending):
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        self.end(transport, frame)
+
+
+LISTENERS = {
+    b"/echo": Echo,
+    b"/echo-callback": Echo,
+    b"/fanout": Subscriber,
+    b"/control": Control,
+    b"/idle": Idle,
+}
 
 
 def listener(request: WSUpgradeRequest) -> WSListener:

@@ -41,7 +41,13 @@ async def echo(socket: WebSocket) -> None:
         await socket.send_text(text)
 
 
-paths = {"/echo": echo, "/fanout": fan_out, "/control": control}
+async def idle(socket: WebSocket) -> None:
+    await socket.accept()
+    async for _ in socket.iter_text():
+        pass
+
+
+paths = {"/echo": echo, "/fanout": fan_out, "/control": control, "/idle": idle}
 application = Starlette(routes=[WebSocketRoute(path, endpoint) for path, endpoint in paths.items()])
 
 listener = listening()

@@ -1,12 +1,13 @@
 """Receives the load generator's connections · hands messages back, or to every subscriber · owns this project's side
 of the comparison.
 
-Beside the paths that every server has (see listening.py) there are `/fanout-task`, whose subscribers have a coroutine
-each, and `/block`, where a number of seconds blocks Python's loop for that long.
+Beside the paths that every server has (see listening.py) there is `/fanout-task`, whose subscribers have a coroutine
+each. With `--block-at` Python's loop is blocked once so many connections are open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import uvloop
@@ -23,6 +24,8 @@ async def main() -> None:
     arguments.add_argument("--ping-interval", default="20s", help="silence after which a peer is pinged (20s)")
     arguments.add_argument("--overflow", default="disconnect", help="what becomes of slow readers (disconnect)")
     arguments.add_argument("--without-on-connect", action="store_true", help="everybody comes in, nobody is asked")
+    arguments.add_argument("--block-at", type=int, help="connections at which Python's loop is blocked (never)")
+    arguments.add_argument("--block-for", type=float, default=10.0, help="seconds that it is blocked for (10)")
     options = arguments.parse_args()
     server = sc.Server(
         sc.Config(
@@ -62,12 +65,15 @@ async def main() -> None:
     def answer(connection: sc.Connection[None], message: str | bytes) -> None:
         connection.send_nowait(message)
 
-    @server.on_message("/block")
-    def block(connection: sc.Connection[None], message: str | bytes) -> None:
-        time.sleep(float(message))
+    server.push("/idle")
 
     async with server:
         announce(server.port)
+        if options.block_at is not None:
+            while server.pool.occupied < options.block_at:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            # Nothing of Python's runs from here on, which is what is measured.
+            time.sleep(options.block_for)  # noqa: ASYNC251
         await server.serve_forever()
 
 

@@ -35,7 +35,11 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-HANDLERS = {"/fanout": fan_out, "/control": control, "/echo": echo}
+async def idle(connection: ServerConnection) -> None:
+    await connection.wait_closed()
+
+
+HANDLERS = {"/fanout": fan_out, "/control": control, "/echo": echo, "/idle": idle}
 
 
 async def handle(connection: ServerConnection) -> None:

@@ -18,6 +18,7 @@ var (
 	subscribers sync.Map
 	paths       = map[string]gws.Event{
 		"/echo": echo{}, "/echo-callback": echo{}, "/fanout": fanOut{}, "/control": control{},
+		"/idle": gws.BuiltinEventHandler{},
 	}
 )
 
@@ -30,7 +31,7 @@ func (echo) OnMessage(socket *gws.Conn, message *gws.Message) {
 
 type fanOut struct{ gws.BuiltinEventHandler }
 
-func (fanOut) OnOpen(socket *gws.Conn)         { subscribers.Store(socket, nil) }
+func (fanOut) OnOpen(socket *gws.Conn)           { subscribers.Store(socket, nil) }
 func (fanOut) OnClose(socket *gws.Conn, _ error) { subscribers.Delete(socket) }
 
 type control struct{ gws.BuiltinEventHandler }

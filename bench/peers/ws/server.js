@@ -27,7 +27,9 @@ function control(socket) {
   });
 }
 
-const paths = { "/echo": echo, "/echo-callback": echo, "/fanout": fanOut, "/control": control };
+function idle() {}
+
+const paths = { "/echo": echo, "/echo-callback": echo, "/fanout": fanOut, "/control": control, "/idle": idle };
 
 const server = createServer();
 server.on("upgrade", (request, socket, head) => {
