@@ -6,6 +6,7 @@ from typing import Any, TypedDict, final, type_check_only
 __all__ = [
     "Answer",
     "ConnectionHandle",
+    "LoadRun",
     "Request",
     "Server",
     "Ticket",
@@ -51,6 +52,33 @@ def proxy_problem(entry: str) -> str | None:
 
 def forked() -> None:
     """Called in the child after a fork, which has none of the parent's threads."""
+
+@final
+class LoadRun:
+    """A run of the load generator, on a thread of its own. It ends when nobody holds this any more."""
+
+    def __new__(cls, plan: str) -> LoadRun:
+        """Starts it.
+
+        Args:
+            plan: a JSON object with the fields of `streamconductor.load.Plan`.
+
+        Raises:
+            ValueError: the plan cannot be run.
+        """
+    def snapshot(self) -> str:
+        """How it stands, as a JSON object that is at most a tenth of a second old."""
+    def stop(self) -> None:
+        """Ends it before its time: no more load, what is in flight may come. Told again, it waits for nothing."""
+    def wait(self, seconds: float) -> bool:
+        """Waits for its end, at most so long and without holding the interpreter; whether it has ended."""
+    def report(self) -> str:
+        """Waits for its report, a JSON object.
+
+        Raises:
+            ValueError: the plan cannot be run here.
+            RuntimeError: nothing could be measured.
+        """
 
 @final
 class Answer:

@@ -17,6 +17,7 @@ from .banner import announce
 from .gateway import ADMIN_PORT, gateway
 from .hangup import reread
 from .lifecycle import Form, lifecycle
+from .load import load
 from .loading import load_server
 from .logs import set_up
 from .options import setting_parameters
@@ -134,3 +135,6 @@ def _lifecycle(
 ) -> None:
     """Prints the life of a connection from the table that the server executes."""
     print(lifecycle(form))
+
+
+application.command("load")(load)

@@ -1,173 +1,180 @@
-//! Receives readiness from the system · hands messages to a scenario and lets it answer after each read · owns
-//! every connection of a run.
+//! Receives readiness from the system · hands messages, endings and the time to a scenario · owns the loop of a run.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::Events;
+use mio::event::Event;
 
-use crate::connection::{Connection, await_end};
 use crate::failure::Failure;
-use crate::opening;
-use crate::tally::Tally;
+use crate::faults::{Fault, Sort};
+use crate::link::{Compressed, Heard, Listener};
+use crate::opening::Answer;
+use crate::plan::Plan;
+use crate::scenario::Scenario;
+use crate::timer::Timer;
+use crate::transport::Scratch;
+use crate::world::{Parts, World};
+use streamconductor_core::deflate::Inflater;
 
-/// Large enough that a read takes all that a socket holds: fewer reads, less to do per message.
-const SCRATCH: usize = 256 * 1024;
 const EVENTS: usize = 1024;
 
-/// How long what is in flight at the end may take; ample, for a crowded machine.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long the server may then take to end all connections.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// What a run does with what comes.
-pub(crate) trait Scenario {
-    /// A message came, read at `now`.
-    fn message(&mut self, connection: usize, payload: &[u8], now: Instant) -> Result<(), Failure>;
-
-    /// All that one read brought has been handed over: the moment to send, once for the whole read.
-    fn after_read(
-        &mut self,
-        connection: usize,
-        now: Instant,
-        connections: &mut Connections,
-    ) -> Result<(), Failure>;
-
-    /// Sends nothing from now on.
-    fn stop(&mut self);
-
-    /// Messages sent of which something has not come.
-    fn in_flight(&self) -> usize;
-
-    /// What was counted.
-    fn tally(&mut self) -> &mut Tally;
-}
-
-/// The connections of a run, by number in the order of opening.
-#[derive(Debug, Default)]
-pub(crate) struct Connections(Vec<Connection>);
-
-impl Connections {
-    /// Sends frames on one connection.
-    pub(crate) fn send(&mut self, connection: usize, frames: &[u8]) -> Result<(), Failure> {
-        self.0.get_mut(connection).map_or(Ok(()), |connection| connection.send(frames))
-    }
-
-    /// Hands one piece of input to the scenario.
-    fn receive(
-        &mut self,
-        number: usize,
-        input: &mut [u8],
-        scenario: &mut impl Scenario,
-    ) -> Result<(), Failure> {
-        let Some(connection) = self.0.get_mut(number) else { return Ok(()) };
-        let now = Instant::now();
-        connection.receive(input, |payload| scenario.message(number, payload, now))?;
-        scenario.after_read(number, now, self)
-    }
-}
+/// No turn waits longer, so that a run notices that it shall stop.
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 
 /// The loop of a run.
 #[derive(Debug)]
 pub(crate) struct Driver {
-    poll: Poll,
     events: Events,
-    scratch: Vec<u8>,
-    /// What came together with a 101.
-    early: Vec<(usize, Vec<u8>)>,
-    pub(crate) connections: Connections,
+    scratch: Scratch,
+    timer: Timer,
+    pub(crate) world: World,
 }
 
 impl Driver {
-    pub(crate) fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
-            scratch: vec![0; SCRATCH],
-            early: Vec::new(),
-            connections: Connections::default(),
-        })
+    pub(crate) fn new(plan: &Plan) -> Result<Self, Failure> {
+        let world = World::new(plan, Instant::now())?;
+        let timer = Timer::new(world.poll.registry())?;
+        Ok(Self { events: Events::with_capacity(EVENTS), scratch: Scratch::new(), timer, world })
     }
 
-    /// Opens a connection and returns its number.
-    pub(crate) fn open(&mut self, address: SocketAddr, path: &str) -> Result<usize, Failure> {
-        let number = self.connections.0.len();
-        let (stream, early) = opening::open(address, path)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut stream, Token(number), interest)?;
-        self.connections.0.push(Connection::new(stream, number));
-        if !early.is_empty() {
-            self.early.push((number, early));
-        }
-        Ok(number)
-    }
-
-    /// Lets the scenario run until `deadline`.
-    pub(crate) fn run(&mut self, scenario: &mut impl Scenario, deadline: Instant) -> Result<(), Failure> {
-        loop {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            if remaining.is_zero() {
-                return Ok(());
-            }
-            self.turn(scenario, remaining)?;
-        }
-    }
-
-    /// Takes everything that is ready once, and waits for it at most `timeout`.
-    fn turn(&mut self, scenario: &mut impl Scenario, timeout: Duration) -> Result<(), Failure> {
-        let Self { poll, events, scratch, early, connections } = self;
-        for (number, mut input) in early.drain(..) {
-            connections.receive(number, &mut input, scenario)?;
-        }
-        match poll.poll(events, Some(timeout)) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(()),
+    /// Takes everything that is ready once, and what the time brings; waits for it at most until `until`. Returns when
+    /// it was done.
+    pub(crate) fn turn(&mut self, scenario: &mut impl Scenario, until: Instant) -> Result<Instant, Failure> {
+        let began = Instant::now();
+        self.world.open_more(began);
+        let due = [Some(until), scenario.due(), self.world.due()].into_iter().flatten().min();
+        let wait = due.map_or(LONGEST_WAIT, |due| due.saturating_duration_since(began)).min(LONGEST_WAIT);
+        let wait = self.timer.arm(wait)?;
+        match self.world.poll.poll(&mut self.events, Some(wait)) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return Ok(began),
             result => result?,
         }
-        for event in &*events {
-            let Token(number) = event.token();
-            while let Some(connection) = connections.0.get_mut(number) {
-                let Some(length) = connection.read(scratch)? else { break };
-                connections.receive(number, scratch.get_mut(..length).unwrap_or_default(), scenario)?;
-                // A read that did not fill the scratch has emptied the socket (epoll(7)); what comes from now
-                // on is a new edge, and asking for WouldBlock would double the reads.
-                if length < scratch.len() {
-                    break;
-                }
-            }
-            if let Some(connection) = connections.0.get_mut(number).filter(|_| event.is_writable()) {
-                connection.flush()?;
+        for event in &self.events {
+            if event.token() != Timer::TOKEN {
+                ready(event, &mut self.world, &mut self.scratch, scenario);
             }
         }
-        Ok(())
+        let now = Instant::now();
+        if scenario.due().is_some_and(|due| due <= now) {
+            scenario.tick(now, &mut self.world);
+        }
+        while let Some((number, bytes)) = self.world.sips.pop() {
+            read(number, bytes, &mut self.world, &mut self.scratch, scenario);
+        }
+        while let Some((number, fault)) = self.world.expired(now) {
+            end(number, fault, now, &mut self.world, scenario);
+        }
+        Ok(now)
+    }
+}
+
+/// A socket is ready.
+#[inline]
+fn ready(event: &Event, world: &mut World, scratch: &mut Scratch, scenario: &mut impl Scenario) {
+    let number = event.token().0;
+    if event.is_writable() {
+        let Some((link, request)) = world.link_and_request(number) else { return };
+        if let Err(fault) = link.writable(request) {
+            return end(number, Some(fault), Instant::now(), world, scenario);
+        }
+    }
+    let is_ended = event.is_read_closed() || event.is_error();
+    if world.link(number).is_some_and(|link| link.is_paused) {
+        if is_ended {
+            let fault = Fault::new(Sort::Ended, "the server ended a connection that did not read");
+            end(number, Some(fault), Instant::now(), world, scenario);
+        }
+        return;
+    }
+    // A read that did not fill the scratch has emptied the socket (epoll(7)); what comes from now on is a new edge, and
+    // asking for WouldBlock would double the reads.
+    while read(number, usize::MAX, world, scratch, scenario) {}
+    // Of the server's end no edge tells once more.
+    while is_ended && world.link(number).is_some() {
+        if !read(number, usize::MAX, world, scratch, scenario) {
+            break;
+        }
+    }
+}
+
+/// Reads a connection once; returns whether there may be more.
+#[inline]
+fn read(
+    number: usize,
+    most: usize,
+    world: &mut World,
+    scratch: &mut Scratch,
+    scenario: &mut impl Scenario,
+) -> bool {
+    let now = Instant::now();
+    let Some(parts) = world.parts(number) else { return false };
+    let Parts { link, agreement, site, deflating, inflater } = parts;
+    let was_open = link.is_open();
+    let mut ear = Ear { agreement, site, deflating, inflater, scenario, number, now };
+    let result = link.readable(scratch, most, &mut ear);
+    let is_open = link.is_open();
+    if is_open && !was_open {
+        let took = world.has_opened(number, now);
+        scenario.opened(number, took, now, world);
+    }
+    match result {
+        Ok(is_more) => {
+            if is_open {
+                scenario.after_read(number, now, world);
+            }
+            is_more
+        }
+        Err(fault) => {
+            end(number, Some(fault), now, world, scenario);
+            false
+        }
+    }
+}
+
+/// A connection is gone.
+fn end(number: usize, fault: Option<Fault>, now: Instant, world: &mut World, scenario: &mut impl Scenario) {
+    let link = world.remove(number);
+    let was_closing = link.as_ref().is_some_and(|link| link.is_closing());
+    if link.as_ref().is_some_and(|link| link.is_opening()) {
+        world.opening_failed();
+    }
+    let fault = fault.filter(|_| !was_closing);
+    match (link, &fault) {
+        // Whoever broke a rule, or is too slow, is not waited for.
+        (Some(link), Some(Fault { sort: Sort::Wrong | Sort::Violation | Sort::TimedOut, .. })) => link.cut(),
+        (Some(link), None) if was_closing => drop(link),
+        _ => {}
+    }
+    scenario.ended(number, fault.as_ref(), now, world);
+}
+
+/// What listens to one connection during one read.
+struct Ear<'r, S> {
+    agreement: &'r mut Option<usize>,
+    site: &'r crate::site::Site,
+    deflating: &'r mut Vec<(String, crate::deflating::Deflating)>,
+    inflater: Option<&'r mut Inflater>,
+    scenario: &'r mut S,
+    number: usize,
+    now: Instant,
+}
+
+impl<S: Scenario> Listener for Ear<'_, S> {
+    fn opened(&mut self, answer: &Answer) -> Result<Compressed, Fault> {
+        *self.agreement = World::agree(self.site, self.deflating, answer)?;
+        Ok(if self.agreement.is_some() { Compressed::Yes } else { Compressed::No })
     }
 
-    /// Lets what is in flight come, then ends all connections in peace: the server has nothing to log, and the
-    /// next run finds it idle.
-    pub(crate) fn finish(mut self, scenario: &mut impl Scenario) -> Result<(), Failure> {
-        scenario.stop();
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while scenario.in_flight() > 0 {
-            let remaining = deadline.saturating_duration_since(Instant::now());
-            if remaining.is_zero() {
-                let missing = scenario.in_flight();
-                return Err(Failure::Silence(format!(
-                    "{missing} messages in flight at the end did not come"
-                )));
-            }
-            self.turn(scenario, remaining)?;
-        }
+    #[inline]
+    fn message(&mut self, payload: &[u8]) -> Result<(), String> {
+        self.scenario.message(self.number, payload, self.now)
+    }
 
-        let deadline = Instant::now() + CLOSE_TIMEOUT;
-        // Closes first, all of them, then the waiting. A socket that failed is as closed as it will be.
-        let closing: Vec<_> =
-            self.connections.0.into_iter().filter_map(|connection| connection.close().ok()).collect();
-        for stream in closing {
-            await_end(stream, &mut self.scratch, deadline);
-        }
-        Ok(())
+    fn heard(&mut self, heard: Heard) {
+        self.scenario.heard(self.number, heard, self.now);
+    }
+
+    fn inflater(&mut self) -> Option<&mut Inflater> {
+        self.inflater.as_deref_mut()
     }
 }

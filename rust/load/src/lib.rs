@@ -1,9 +1,12 @@
-//! Receives what to measure from the command line · hands a report back · owns the client's side of a benchmark.
+//! Puts WebSocket servers under load and says what a message cost them: receives a plan · hands a report back · owns
+//! the clients' side.
 //!
 //! ```text
-//! arguments ─▶ opening ─▶ connection ─▶ driver ─▶ echo | fanout ─▶ tally ─▶ report
-//!                    └──▶ conformance: cases of a fuzzing server, whose verdict it is
-//!          └─▶ soak, which measures nothing but keeps a ledger of every message
+//! plan ─▶ run ─▶ course ─▶ driver ─▶ world ─▶ link ─▶ transport
+//!                  │         └─▶ scenario: echo, fanout (slow), handshake, idle, churn, storm ─▶ tally
+//!                  └─▶ watch: a sample a second ─▶ report
+//! conformance: cases of a fuzzing server, whose verdict it is
+//! soak, which measures nothing but keeps a ledger of every message
 //! ```
 //!
 //! One thread drives every socket, so that the client fits beside the server on two cores; it reads in large
@@ -12,15 +15,37 @@
 pub mod arguments;
 pub mod conformance;
 pub mod cpu;
-pub mod echo;
 pub mod failure;
-pub mod fanout;
+pub mod faults;
+pub mod plan;
 pub mod report;
+pub mod run;
 pub mod soak;
+pub mod tally;
+pub mod watch;
 
-mod connection;
+pub use scenarios::idle::PingReport;
+pub use scenarios::slow::SlowReport;
+pub use scenarios::storm::StormReport;
+
+mod course;
 mod deflating;
 mod driver;
+mod frames;
+mod hello;
+mod label;
+mod link;
+mod messages;
 mod opening;
+mod pace;
+mod process;
 mod publications;
-mod tally;
+mod scenario;
+mod scenarios;
+mod site;
+mod target;
+mod template;
+mod timer;
+mod transport;
+mod trust;
+mod world;

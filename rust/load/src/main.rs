@@ -8,10 +8,9 @@ use std::time::Duration;
 use serde::Serialize;
 use streamconductor_load::arguments::Arguments;
 use streamconductor_load::conformance::{self, Conformance};
-use streamconductor_load::echo::{self, Echo};
 use streamconductor_load::failure::Failure;
-use streamconductor_load::fanout::{self, Fanout};
-use streamconductor_load::report::Window;
+use streamconductor_load::plan::{Plan, ScenarioName};
+use streamconductor_load::run::Run;
 use streamconductor_load::soak::{self, Soak};
 
 const USAGE: &str = "\
@@ -62,34 +61,33 @@ fn run() -> Result<(String, bool), Failure> {
         let report = soak::run(&soak(&host, address, arguments)?)?;
         return Ok((json(&report)?, report.is_flawless()));
     }
-    let size = arguments.take("size", 128)?;
-    let window = Window {
-        warm_up: seconds(&mut arguments, "warm-up", 1.0)?,
-        length: seconds(&mut arguments, "seconds", 5.0)?,
-        processes: arguments.take_all("pid")?,
-    };
-    let report = match scenario.as_str() {
-        "echo" => {
-            let path = arguments.take("path", "/echo".to_owned())?;
-            let echo = Echo { address, path, connections: arguments.take("connections", 100)?, size };
-            arguments.finish()?;
-            echo::run(&echo, &window)?
-        }
-        "fanout" => {
-            let fanout = Fanout {
-                address,
-                path: arguments.take("path", "/fanout".to_owned())?,
-                control_path: arguments.take("control-path", "/control".to_owned())?,
-                subscribers: arguments.take("connections", 1000)?,
-                size,
-                in_flight: arguments.take("in-flight", 16)?,
-            };
-            arguments.finish()?;
-            fanout::run(&fanout, &window)?
-        }
+    let plan = plan(&scenario, address, arguments)?;
+    let report = Run::start(plan)?.report().map_err(|failure| Failure::Silence(failure.to_string()))?;
+    if let Some(text) = report.faults.texts.first() {
+        return Err(Failure::Silence(format!("{} errors; the first: {text}", report.errors)));
+    }
+    Ok((json(&*report)?, report.errors == 0))
+}
+
+fn plan(scenario: &str, address: SocketAddr, mut arguments: Arguments) -> Result<Plan, Failure> {
+    let (scenario, path) = match scenario {
+        "echo" => (ScenarioName::Echo, "/echo"),
+        "fanout" => (ScenarioName::Fanout, "/fanout"),
         other => return Err(Failure::Usage(format!("{other:?} is no scenario"))),
     };
-    Ok((json(&report)?, true))
+    let path: String = arguments.take("path", path.to_owned())?;
+    let mut plan = Plan { scenario, url: format!("ws://{address}{path}"), ..Plan::default() };
+    plan.connections = Some(arguments.take("connections", plan.connections())?);
+    plan.size = arguments.take("size", plan.size)?;
+    plan.warm_up = arguments.take("warm-up", plan.warm_up)?;
+    plan.seconds = arguments.take("seconds", plan.seconds)?;
+    plan.pids = arguments.take_all("pid")?;
+    if scenario == ScenarioName::Fanout {
+        plan.control_path = arguments.take("control-path", plan.control_path)?;
+        plan.in_flight = Some(arguments.take("in-flight", 16)?);
+    }
+    arguments.finish()?;
+    Ok(plan)
 }
 
 fn soak(host: &str, plain: SocketAddr, mut arguments: Arguments) -> Result<Soak, Failure> {

@@ -1,5 +1,5 @@
-//! Receives an address and a path · hands out an open connection and what came behind the 101 · owns the
-//! client's opening handshake, which is not what is measured and therefore simply blocks.
+//! Receives what to ask for · hands out the request and what the response says; to the conformance run an open
+//! connection · owns the client's opening handshake.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -25,13 +25,16 @@ pub(crate) struct Opened {
     pub(crate) extensions: Option<String>,
 }
 
-/// Opens a connection without extensions, so nothing is compressed. The bytes returned came behind the response
-/// and belong to the first frames.
-pub(crate) fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8>), Failure> {
-    offering(address, path, None).map(|opened| (opened.stream, opened.early))
+/// What a response that opens the connection says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Bytes of the head; what follows are frames.
+    pub(crate) head: usize,
+    pub(crate) extensions: Option<String>,
+    pub(crate) subprotocol: Option<String>,
 }
 
-/// Opens a connection and offers extensions.
+/// Opens a connection, blocking, and offers extensions.
 pub(crate) fn offering(address: SocketAddr, path: &str, offer: Option<&str>) -> Result<Opened, Failure> {
     let failed = |reason: String| Failure::Opening { path: path.to_owned(), reason };
     let mut stream = TcpStream::connect(address)?;
@@ -48,7 +51,7 @@ pub(crate) fn offering(address: SocketAddr, path: &str, offer: Option<&str>) -> 
             return Err(failed("the server ended the connection".to_owned()));
         }
         received.extend_from_slice(piece.get(..length).unwrap_or_default());
-        if let Some((head, extensions)) = checked(&received).map_err(failed)? {
+        if let Some(Answer { head, extensions, .. }) = checked(&received).map_err(failed)? {
             if offer.is_none() && extensions.is_some() {
                 return Err(failed("the server chose an extension that was not offered".to_owned()));
             }
@@ -63,15 +66,34 @@ pub(crate) fn offering(address: SocketAddr, path: &str, offer: Option<&str>) -> 
 
 /// The request that opens a connection; `offer`: the extensions that are offered.
 pub(crate) fn request(address: SocketAddr, path: &str, offer: Option<&str>) -> String {
-    let extensions = offer.map_or_else(String::new, |offer| format!("Sec-WebSocket-Extensions: {offer}\r\n"));
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n{extensions}\r\n"
-    )
+    request_with(&address.to_string(), path, offer, &[], &[])
 }
 
-/// How many bytes the head has, once it is complete and opens the connection, and the extensions that it names.
-pub(crate) fn checked(received: &[u8]) -> Result<Option<(usize, Option<String>)>, String> {
+/// The same, with whatever else a request may say; `host`: what stands in its header.
+pub(crate) fn request_with(
+    host: &str,
+    path: &str,
+    offer: Option<&str>,
+    subprotocols: &[String],
+    headers: &[(String, String)],
+) -> String {
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
+    );
+    let offered = (!subprotocols.is_empty()).then(|| subprotocols.join(", "));
+    let protocol = ("Sec-WebSocket-Protocol", offered.as_deref());
+    let own = [("Sec-WebSocket-Extensions", offer), protocol];
+    let own = own.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    let given = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in own.chain(given) {
+        request.extend([name, ": ", value, "\r\n"]);
+    }
+    request + "\r\n"
+}
+
+/// What the response says, once its head is complete and opens the connection.
+pub(crate) fn checked(received: &[u8]) -> Result<Option<Answer>, String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
     let head = match response.parse(received) {
@@ -90,10 +112,13 @@ pub(crate) fn checked(received: &[u8]) -> Result<Option<(usize, Option<String>)>
             .find(|header| header.name.eq_ignore_ascii_case(name))
             .map(|header| header.value)
     };
-    let extensions =
-        value("sec-websocket-extensions").map(|value| String::from_utf8_lossy(value).into_owned());
+    let text = |name: &str| value(name).map(|value| String::from_utf8_lossy(value).into_owned());
     match value("sec-websocket-accept") {
-        Some(ACCEPT) => Ok(Some((head, extensions))),
+        Some(ACCEPT) => Ok(Some(Answer {
+            head,
+            extensions: text("sec-websocket-extensions"),
+            subprotocol: text("sec-websocket-protocol"),
+        })),
         _ => Err("the 101 carries no correct Sec-WebSocket-Accept".to_owned()),
     }
 }
@@ -108,7 +133,8 @@ mod tests {
     #[test]
     fn frames_behind_the_head_are_not_part_of_it() {
         let received = format!("{HEAD}\u{1}\u{1}x");
-        assert_eq!(checked(received.as_bytes()), Ok(Some((HEAD.len(), None))));
+        let answer = Answer { head: HEAD.len(), extensions: None, subprotocol: None };
+        assert_eq!(checked(received.as_bytes()), Ok(Some(answer)));
         assert_eq!(checked(&HEAD.as_bytes()[..HEAD.len() - 1]), Ok(None));
     }
 
@@ -118,5 +144,19 @@ mod tests {
         assert_eq!(refused, Err("the server answered 503 Service Unavailable".to_owned()));
         assert!(checked(HEAD.replace("s3pP", "s3pQ").as_bytes()).is_err());
         assert!(checked(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn a_request_says_what_it_is_told_to() {
+        let headers = [("Cookie".to_owned(), "a=b".to_owned())];
+        let asked = request_with("h:1", "/p", Some("x"), &["chat".into(), "talk".into()], &headers);
+        let lines: Vec<_> = asked.split("\r\n").collect();
+        assert_eq!(lines.first(), Some(&"GET /p HTTP/1.1"));
+        for line in
+            ["Host: h:1", "Sec-WebSocket-Extensions: x", "Sec-WebSocket-Protocol: chat, talk", "Cookie: a=b"]
+        {
+            assert!(lines.contains(&line), "{line}");
+        }
+        assert!(asked.ends_with("\r\n\r\n"));
     }
 }

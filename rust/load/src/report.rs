@@ -1,86 +1,92 @@
-//! Receives a scenario that is under way · hands out what the measured window held · owns warm-up, window and the
-//! processor time spent in it.
-
-use std::time::{Duration, Instant};
+//! Receives what a run counted · hands it out for people and programs · owns the form of a report.
 
 use serde::Serialize;
 
-use crate::cpu::processor_time;
-use crate::driver::{Driver, Scenario};
-use crate::failure::Failure;
+use crate::faults::Faults;
+use crate::plan::{Plan, ScenarioName};
+use crate::scenarios::idle::PingReport;
+use crate::scenarios::slow::SlowReport;
+use crate::scenarios::storm::StormReport;
+use crate::tally::Percentiles;
+use crate::watch::Sample;
 
-/// When and whom to measure.
-#[derive(Clone, Debug)]
-pub struct Window {
-    /// Load before the window, in which nothing is counted.
-    pub warm_up: Duration,
-    /// The window.
-    pub length: Duration,
-    /// The server's processes; empty: no processor time is reported.
-    pub processes: Vec<u32>,
-}
-
-/// What one run says. Messages are those that the clients received in the window.
+/// What one run says. Messages are those that the clients received in the window: round trips, deliveries, pongs,
+/// opening handshakes, connections that came back.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// Deliveries or round trips.
+    /// What the connections did.
+    pub scenario: ScenarioName,
+    /// Messages in the window; of `slow` those to the others.
     pub messages: u64,
     /// Length of the window as it was.
     pub seconds: f64,
     /// Messages a second.
     pub messages_per_second: f64,
-    /// From sending to receiving, median.
-    pub p50_us: f64,
-    /// From sending to receiving, 99th percentile.
-    pub p99_us: f64,
-    /// User and system time of the server's processes per message; `None`: no process was named.
+    /// From when a message was sent, or due in an open loop, to when it was read.
+    #[serde(flatten)]
+    pub latency: Percentiles,
+    /// User and system time of the server's processes per message; `None`: no process was named, or no message came.
     pub cpu_us_per_message: Option<f64>,
     /// The server's processor seconds per second: near 1 per core, the server is saturated.
     pub server_load: Option<f64>,
-    /// The client's own: near 1, the client is the bottleneck.
+    /// The client thread's own: near 1, the client is the bottleneck.
     pub client_load: Option<f64>,
+    /// Resident memory of the server's processes at the end of the window.
+    pub rss_bytes: Option<u64>,
+    /// The same before the first connection.
+    pub rss_before_bytes: Option<u64>,
+    /// What the kernel held in TCP sockets of this network namespace at the end of the window, both ends of each.
+    pub kernel_socket_bytes: Option<u64>,
+    /// The same before the first connection.
+    pub kernel_socket_before_bytes: Option<u64>,
+    /// Connections open at the end of the window.
+    pub connections: usize,
+    /// Everything that went wrong, from the first connection to the last.
+    pub errors: u64,
+    /// Of these, messages whose answer or delivery never came.
+    pub lost: u64,
+    /// Errors by sort, and the first texts.
+    pub faults: Faults,
+    /// The opening handshakes, all of them.
+    pub opening: Opening,
+    /// Open loop: the most that a message was sent later than it was due, in microseconds. What the client is late
+    /// itself is part of the latencies.
+    pub late_us: Option<f64>,
+    /// Whether it was stopped before its time.
+    pub is_interrupted: bool,
+    /// What only one scenario has to say.
+    #[serde(flatten)]
+    pub details: Details,
+    /// Percent, and the microseconds that so many messages took at most.
+    pub distribution: Vec<(f64, f64)>,
+    /// One for each second, from the first connection on.
+    pub samples: Vec<Sample>,
+    /// What was run.
+    pub plan: Plan,
 }
 
-/// Warms up, then measures.
-pub(crate) fn measure(
-    driver: &mut Driver,
-    scenario: &mut impl Scenario,
-    window: &Window,
-) -> Result<Report, Failure> {
-    driver.run(scenario, Instant::now() + window.warm_up)?;
-    scenario.tally().reset();
-    let own = [std::process::id()];
-    let (start, server, client) = (Instant::now(), spent(&window.processes)?, spent(&own).ok());
-
-    driver.run(scenario, start + window.length)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let server = spent(&window.processes)?.saturating_sub(server).as_secs_f64();
-    let client = client.and_then(|before| Some(spent(&own).ok()?.saturating_sub(before).as_secs_f64()));
-
-    let tally = scenario.tally();
-    let messages = tally.messages();
-    if messages == 0 {
-        return Err(Failure::Silence(format!("no message came in {seconds:.1} s")));
-    }
-    #[expect(clippy::cast_precision_loss, reason = "nobody receives 2^52 messages in a window")]
-    let count = messages as f64;
-    let server = (!window.processes.is_empty()).then_some(server);
-    Ok(Report {
-        messages,
-        seconds,
-        messages_per_second: count / seconds,
-        p50_us: tally.percentile(50.0),
-        p99_us: tally.percentile(99.0),
-        cpu_us_per_message: server.map(|spent| spent * 1e6 / count),
-        server_load: server.map(|spent| spent / seconds),
-        client_load: client.map(|spent| spent / seconds),
-    })
+/// Opening handshakes: from the first packet to the 101, TLS included.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Opening {
+    /// Connections that opened.
+    pub opened: u64,
+    /// Seconds until all that the run began with were open.
+    pub seconds: f64,
+    /// How long one took.
+    #[serde(flatten)]
+    pub latency: Percentiles,
 }
 
-fn spent(processes: &[u32]) -> Result<Duration, Failure> {
-    let mut sum = Duration::ZERO;
-    for process in processes {
-        sum += processor_time(*process)?;
-    }
-    Ok(sum)
+/// What only one scenario has to say.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Details {
+    /// `slow`: what became of the slow ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow: Option<SlowReport>,
+    /// `idle`: pings that the server sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_pings: Option<PingReport>,
+    /// `reconnect-storm`: how the storms went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storm: Option<StormReport>,
 }

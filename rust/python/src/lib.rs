@@ -11,6 +11,7 @@ mod convert;
 mod error;
 mod health;
 mod link;
+mod load;
 mod request;
 mod rules;
 mod server;
@@ -39,6 +40,8 @@ mod _core {
     use crate::convert::{lifecycle_table, state_names};
     #[pymodule_export]
     use crate::link::forked;
+    #[pymodule_export]
+    use crate::load::LoadRun;
     #[pymodule_export]
     use crate::request::Request;
     #[pymodule_export]

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::books::Closing;
 use super::channels::Channel;
 use super::peer::{End, Peer};
-use super::transport::{Scratch, Transport};
 use crate::failure::Failure;
+use crate::transport::{Scratch, Transport};
 
 /// Messages and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -102,7 +102,7 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        let peer = Peer::new(Transport::connect(address, None, None)?, "/control".to_owned());
+        let peer = Peer::new(Transport::connect(address, None, None, None)?, "/control".to_owned());
         Ok(Self { peer, channels: None, pulse: None, closings: Vec::new(), finals: None })
     }
 

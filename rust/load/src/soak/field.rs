@@ -2,12 +2,10 @@
 //! place, its connection, the agenda, and the count of everything.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use rustls::ClientConfig;
 
 use super::agenda::{Agenda, Entry, Step};
 use super::books::Books;
@@ -19,8 +17,8 @@ use super::life::{Life, Whim};
 use super::peer::End;
 use super::random::Random;
 use super::role::Role;
-use super::transport::{Scratch, Transport};
 use crate::failure::Failure;
+use crate::transport::{Scratch, Security, Transport};
 
 const EVENTS: usize = 1024;
 const CONTROL: Token = Token(usize::MAX);
@@ -46,11 +44,11 @@ const HURRY: Duration = Duration::from_secs(12);
 const ECHOES: usize = 8;
 const ECHO_PAUSE: (u64, u64) = (50, 250);
 
-/// One server: where it listens, and whom to trust when that is TLS.
+/// One server: where it listens, and what TLS needs when that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
     pub(crate) address: SocketAddr,
-    pub(crate) trust: Option<Arc<ClientConfig>>,
+    pub(crate) security: Option<Security>,
 }
 
 /// Where one connection after the other lives.
@@ -380,12 +378,13 @@ impl Field {
         self.identities += 1;
         place.wanted = self.channels.choose(place.role, &mut self.random);
         let buffer = place.role.stalls().then_some(STALLED_BUFFER);
-        let opened =
-            Transport::connect(site.address, site.trust.as_ref(), buffer).and_then(|mut transport| {
+        let opened = Transport::connect(site.address, site.security.as_ref(), None, buffer).and_then(
+            |mut transport| {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 self.poll.registry().register(&mut transport.stream, Token(number), interest)?;
                 Ok(transport)
-            });
+            },
+        );
         match opened {
             Ok(transport) => {
                 let mut life = Life::new(self.identities, place.role, &place.wanted, transport, now);

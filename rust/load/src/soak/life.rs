@@ -12,7 +12,7 @@ use super::peer::{End, Peer};
 use super::random::Random;
 use super::role::Role;
 use super::subscription::Subscription;
-use super::transport::Transport;
+use crate::transport::Transport;
 
 /// How long anything that is due may take. Ample, for a crowded machine; what never comes is lost all the same.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -31,8 +31,8 @@ const TRANSPORT_LOST: &[&str] = &["transport_lost"];
 const SLOW_CONSUMER: &[&str] = &["slow_consumer"];
 const SLOW_CONSUMER_CODE: u16 = 4008;
 
-/// When one side did not run, whatever the server ends for silence or slowness may come from that, as long as the longest
-/// of its timeouts lasts.
+/// When one side did not run, whatever the server ends for silence or slowness may come from that, as long as the
+/// longest of its timeouts lasts.
 const EXCUSED_FOR: Duration = Duration::from_secs(30);
 const EXCUSED: &[&str] = &[
     "slow_consumer",

@@ -19,23 +19,24 @@ mod life;
 mod message;
 mod pace;
 mod peer;
-mod process;
 mod random;
 mod report;
 mod role;
 mod subscription;
-mod transport;
 mod trend;
 mod verdict;
 mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Events;
 
 use crate::failure::Failure;
+use crate::transport::Security;
+use crate::trust;
 use channels::Channels;
 use control::Pulse;
 use field::{Field, Site};
@@ -80,10 +81,11 @@ pub struct Soak {
 /// # Errors
 /// [`Failure`]: the server program is not there, does not answer or ended.
 pub fn run(soak: &Soak) -> Result<Report, Failure> {
-    let mut sites = vec![Site { address: soak.plain, trust: None }];
+    let mut sites = vec![Site { address: soak.plain, security: None }];
     if let Some((address, certificate)) = &soak.tls {
-        let trust = transport::trusting(certificate).map_err(Failure::Usage)?;
-        sites.push(Site { address: *address, trust: Some(trust) });
+        let trust = trust::trusting("--tls-certificate", certificate).map_err(Failure::Usage)?;
+        let security = Security { trust: Arc::new(trust), name: address.ip().into() };
+        sites.push(Site { address: *address, security: Some(security) });
     }
     let tls = if sites.len() > 1 { soak.connections / 2 } else { 0 };
     let mut run = Run { field: Field::new(soak.control, sites, soak.seed)?, events: Field::events() };

@@ -8,9 +8,9 @@ use streamconductor_core::codec::{
     Codec, Control, Item, Kind, Opcode, Role, close_frame, control_frame, encode_frame,
 };
 
-use super::transport::{Input, Scratch, Transport};
-use crate::connection::{KEY, LIMITS};
-use crate::opening::{MAX_HEAD, checked, request};
+use crate::frames::{KEY, LIMITS};
+use crate::opening::{Answer, MAX_HEAD, checked, request};
+use crate::transport::{Input, Scratch, Transport};
 
 /// How far the connection is.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Peer {
             return self.io(|peer| peer.transport.is_connected()).map(|_| ());
         }
         loop {
-            let input = self.transport.read(scratch);
+            let input = self.transport.read(scratch, usize::MAX);
             match input {
                 Ok(Input::Nothing) => return Ok(()),
                 Ok(Input::End) => return Err(self.ended(None)),
@@ -97,7 +97,7 @@ impl Peer {
         let Stage::Opening(head) = &mut self.stage else { return self.decode(input, message) };
         head.extend_from_slice(input);
         match checked(head) {
-            Ok(Some((length, _))) => {
+            Ok(Some(Answer { head: length, .. })) => {
                 let mut early = head.split_off(length);
                 self.stage = Stage::Open;
                 self.decode(&mut early, message)

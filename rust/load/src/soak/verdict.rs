@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use super::Soak;
 use super::control::{Flow, Pulse, Status, Traffic};
 use super::field::Field;
-use super::process::{descriptors, resident};
 use super::report::{Books, Memory, Report, growth, median, settled};
 use super::watch::Watch;
 use crate::failure::Failure;
+use crate::process::{descriptors, resident};
 
 /// From this many seconds on everything that a soak is about must have happened at least once.
 const WHOLE: f64 = 15.0;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::Soak;
 use super::field::Field;
 use super::pace::{Busy, Pace};
-use super::process::{descriptors, resident};
 use super::report::Sample;
 use crate::cpu::processor_time;
 use crate::failure::Failure;
+use crate::process::{descriptors, resident};
 
 const SAMPLE: Duration = Duration::from_secs(1);
 /// Samples between two lines of progress.

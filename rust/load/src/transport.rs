@@ -1,34 +1,18 @@
-//! Receives a socket, and trust where it shall be TLS · hands out the bytes that come and takes those that go ·
+//! Receives an address, and trust where it shall be TLS · hands out the bytes that come and takes those that go ·
 //! owns the socket, the TLS state and what the kernel did not take.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::path::Path;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use socket2::SockRef;
 
 /// As in the measuring scenarios: a read takes all that a socket holds.
 const RAW: usize = 256 * 1024;
-
-/// A TLS client's configuration that trusts one self-signed certificate, that of the server under test.
-pub(crate) fn trusting(certificate: &Path) -> Result<Arc<ClientConfig>, String> {
-    let failed = |what: &str, error: &dyn ToString| {
-        format!("--tls-certificate {}: {what}: {}", certificate.display(), error.to_string())
-    };
-    let mut roots = RootCertStore::empty();
-    let read = CertificateDer::from_pem_file(certificate).map_err(|error| failed("no PEM", &error))?;
-    roots.add(read).map_err(|error| failed("no certificate", &error))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| failed("no TLS version", &error))?;
-    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
-}
 
 /// Space that all connections read into, one after the other.
 #[derive(Debug)]
@@ -67,11 +51,20 @@ pub(crate) struct Transport {
     unsent: Vec<u8>,
 }
 
+/// TLS of a connection: whom it trusts, and whom it expects.
+#[derive(Clone, Debug)]
+pub(crate) struct Security {
+    pub(crate) trust: Arc<ClientConfig>,
+    pub(crate) name: ServerName<'static>,
+}
+
 impl Transport {
-    /// Begins to connect. `receive_buffer`: what the kernel may hold for a reader who stalls; None: its default.
+    /// Begins to connect. `source`: the address to connect from; `receive_buffer`: what the kernel may hold for a
+    /// reader who stalls. None: as the system does.
     pub(crate) fn connect(
         address: SocketAddr,
-        trust: Option<&Arc<ClientConfig>>,
+        security: Option<&Security>,
+        source: Option<IpAddr>,
         receive_buffer: Option<usize>,
     ) -> io::Result<Self> {
         let socket =
@@ -81,14 +74,19 @@ impl Transport {
             // Before the connection is there, or the window offered would be the default's.
             socket.set_recv_buffer_size(size)?;
         }
+        if let Some(source) = source {
+            choose_port_late(&socket)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
         match socket.connect(&address.into()) {
             Err(error) if !is_in_progress(&error) => return Err(error),
             _ => {}
         }
         let stream = TcpStream::from_std(socket.into());
-        let name = ServerName::from(address.ip());
-        let tls = trust
-            .map(|trust| ClientConnection::new(Arc::clone(trust), name).map(Box::new))
+        let tls = security
+            .map(|Security { trust, name }| {
+                ClientConnection::new(Arc::clone(trust), name.clone()).map(Box::new)
+            })
             .transpose()
             .map_err(io::Error::other)?;
         Ok(Self { stream, tls, unsent: Vec::new() })
@@ -106,9 +104,10 @@ impl Transport {
         }
     }
 
-    /// Reads once.
-    pub(crate) fn read<'s>(&mut self, scratch: &'s mut Scratch) -> io::Result<Input<'s>> {
+    /// Reads once, at most `most` bytes.
+    pub(crate) fn read<'s>(&mut self, scratch: &'s mut Scratch, most: usize) -> io::Result<Input<'s>> {
         let Scratch { raw, plain } = scratch;
+        let raw = raw.get_mut(..most.min(RAW)).unwrap_or_default();
         let Some(length) = unblocked(|| self.stream.read(raw))? else { return Ok(Input::Nothing) };
         if length == 0 {
             return Ok(Input::End);
@@ -136,10 +135,21 @@ impl Transport {
         if let Some(tls) = &mut self.tls {
             tls.set_buffer_limit(None);
             tls.writer().write_all(bytes)?;
-        } else {
-            self.unsent.extend_from_slice(bytes);
+            return self.flush();
         }
-        self.flush()
+        if !self.unsent.is_empty() {
+            // The socket is full; it tells when it is not.
+            self.unsent.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let taken = write(&mut self.stream, bytes)?;
+        self.unsent.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+        Ok(())
+    }
+
+    /// Bytes that the kernel has not taken; of TLS those are not counted.
+    pub(crate) fn unsent(&self) -> usize {
+        self.unsent.len()
     }
 
     /// Sends what is left.
@@ -152,12 +162,10 @@ impl Transport {
             }
             return Ok(());
         }
-        let mut taken = 0;
-        while let Some(rest) = self.unsent.get(taken..).filter(|rest| !rest.is_empty()) {
-            let Some(length) = unblocked(|| self.stream.write(rest))? else { break };
-            taken += length;
+        if !self.unsent.is_empty() {
+            let taken = write(&mut self.stream, &self.unsent)?;
+            self.unsent.drain(..taken);
         }
-        self.unsent.drain(..taken);
         Ok(())
     }
 
@@ -175,6 +183,40 @@ impl Transport {
     pub(crate) fn reset(self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Writes what the kernel takes; returns how much that is.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+        let Some(length) = unblocked(|| stream.write(rest))? else { break };
+        taken += length;
+    }
+    Ok(taken)
+}
+
+/// A port chosen at `bind` is this address's alone; one chosen at `connect` is free again for every other server.
+#[cfg(target_os = "linux")]
+fn choose_port_late(socket: &socket2::Socket) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+    let yes: libc::c_int = 1;
+    // SAFETY: the call reads one c_int, which outlives it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn choose_port_late(_socket: &socket2::Socket) -> io::Result<()> {
+    Ok(())
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
