@@ -21,8 +21,7 @@ export PYO3_PYTHON := $(CURDIR)/$(VENV_PYTHON)
 
 EXTENSION_SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml pyproject.toml \
 	$(shell find rust/core rust/net rust/python \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/tests/*')
-# The load generator and the typing tests are optional parts of a checkout.
-LOAD_GENERATOR := $(wildcard rust/load/Cargo.toml)
+# The typing tests are an optional part of a checkout.
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json
 
@@ -248,8 +247,22 @@ $(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
 
 # ------------------------------------------------------------------------------------------------------ benchmarks
 
-bench-smoke: build $(if $(LOAD_GENERATOR),load-generator) ## a short run of the benchmarks: do they still work?
-	$(VENV_PYTHON) bench/smoke.py
+# Quick runs print their tables; figures for the documentation are those of a full one.
+BENCH_RESULTS = $(if $(QUICK),$(RUST_TARGET)/bench/quick.json,docs/benchmarks/results.json)
+.PHONY: bench bench-peers
+
+bench: bench-peers ## this server beside its peers, hours; QUICK=1: minutes (BENCH=... are passed on to `python -m bench`)
+	$(VENV_PYTHON) -m bench $(if $(QUICK),--quick) --json '$(BENCH_RESULTS)' $(BENCH)
+	$(if $(QUICK),,$(VENV_PYTHON) -m bench.render '$(BENCH_RESULTS)')
+
+# Below the target directory, each from what is pinned for it. Who cannot be built is missing from the tables, which say so.
+bench-peers: build test-tools ## build the peers of the benchmarks, each in an environment of its own (PEERS="ws gws")
+	@echo "== peers of the benchmarks"
+	@$(VENV_PYTHON) -m bench.environments $(PEERS)
+
+bench-smoke: build test-tools ## a short run of the benchmarks: do they still work, and is it still fast?
+	@$(VENV_PYTHON) -m bench.environments websockets
+	$(VENV_PYTHON) -m bench.smoke
 
 soak: build test-tools load-generator ## every message accounted for, MINUTES=10 long (SOAK=... are passed on to it)
 	$(VENV_PYTHON) -m bench.soak --minutes $(or $(MINUTES),10) $(SOAK)
@@ -273,8 +286,9 @@ wheel: $(STAMPS)/build-requirements | cargo ## build the abi3 wheel into dist/ a
 
 lock: $(STAMPS)/venv ## pin requirements/*.in anew, with hashes, into requirements/*.txt
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
-	@cd requirements && for name in build test audit; do \
-		CUSTOM_COMPILE_COMMAND='make lock' ../$(VENV_PYTHON) -m piptools compile --quiet --upgrade --generate-hashes \
+	@for name in $(addprefix requirements/,build test audit) $(basename $(wildcard bench/peers/requirements/*.in)); do \
+		cd "$(CURDIR)/$$(dirname $$name)"; name=$$(basename $$name); \
+		CUSTOM_COMPILE_COMMAND='make lock' '$(CURDIR)/$(VENV_PYTHON)' -m piptools compile --quiet --upgrade --generate-hashes \
 			--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 			--output-file $$name.txt $$name.in; done
 

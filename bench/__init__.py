@@ -1,1 +1,1 @@
-"""The benchmarks: this server beside its peers, in one run. README.md says how and what for; `python -m bench --help`."""
+"""The benchmarks: this server beside its peers, in one run. README.md says how and what for."""

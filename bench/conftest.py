@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.environments import ALL
+from bench.load import Span
 from bench.machine import raise_file_limit
-from bench.measuring import Span
 
 FIGURES: dict[tuple[str, str], dict[str, float]] = {}
 """By row and contender, what was measured last; a row's floor comes first."""

@@ -37,16 +37,19 @@ def each(
 
 PLAIN = ("floor", "socketify", "picows", "websockets", "ws", "gws", "aiohttp", "starlette", "granian")
 
-# A client of centrifuge says who it is, has its echo by `rpc` and publishes by `send`; what comes is known by its number.
+# A client of centrifuge says who it is, has its echo by `rpc`, publishes by `send`; what comes is known by its number.
 _CENTRIFUGE = ("--hello", '{"id":1,"connect":{}}', "--check", "label")
-# One of Socket.IO joins the default namespace; `42` is an event.
+# One of Socket.IO joins the default namespace; `42` is an event. Publishers of either are clients like any other.
 _SOCKET_IO = ("--hello", "40", "--check", "label", "--message", '42["publish","{seq}{pad}"]')
+_SAME = ("--publisher", "same")
 _SOCKET_IO_PATH = "/socket.io/?EIO=4&transport=websocket"
 
 FANOUT = (
     *each("/fanout", *PLAIN),
-    *each("/fanout", "centrifuge", load=(*_CENTRIFUGE, "--message", '{"send":{"data":"{seq}{pad}"}}')),
-    *each(_SOCKET_IO_PATH, "python-socketio", load=(*_SOCKET_IO, "--control-path", _SOCKET_IO_PATH + "&publisher=1")),
+    *each(
+        "/fanout", "centrifuge", load=(*_CENTRIFUGE, *_SAME, "--message", '{"send":{"data":"{seq}{pad}"}}')
+    ),
+    *each(_SOCKET_IO_PATH, "python-socketio", load=(*_SOCKET_IO, *_SAME)),
 )
 ECHO = (
     *each("/echo", *PLAIN),

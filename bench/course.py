@@ -1,5 +1,5 @@
-"""Receives rows and a number of rounds · hands out a record per measurement · owns their order, and the word on how far it
-is.
+"""Receives rows and a number of rounds · hands out a record per measurement · owns their order, and the word on how far
+it is.
 
 A round is every row once, a row every contender once, one after the other: A B C, A B C. Each has a server of its own,
 so that none is the idle neighbour of another.
@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.load import LoadError
-from bench.machine import Cores
-from bench.measuring import Span, measure
 from bench.contenders import Contender
+from bench.load import LoadError, Span
+from bench.machine import Cores
+from bench.measuring import measure
 from bench.rows import Row
 from bench.serving import ServerError
 
@@ -69,7 +69,9 @@ class _Estimates:
     def __init__(self, work: Sequence[tuple[Row, Contender]], rounds: int, span: Span) -> None:
         self._left = {self._key(*each): rounds for each in work}
         self._took = {
-            self._key(row, contender): (row.seconds or span.seconds) + span.warm_up + OVERHEAD
+            self._key(row, contender): (row.seconds or span.seconds)
+            + max(row.warm_up, span.warm_up)
+            + OVERHEAD
             for row, contender in work
         }
 

@@ -1,5 +1,5 @@
-"""Receives names of peers · hands out how each is started, or why it cannot be · owns their environments, which are built
-below the target directory from what is pinned in `peers/`, and nothing outside it.
+"""Receives names of peers · hands out how each is started, or why it cannot be · owns their environments, which are
+built below the target directory from what is pinned in `peers/`, and nothing outside it.
 
 `python -m bench.environments` builds all, `python -m bench.environments websockets ws` some.
 """
@@ -200,13 +200,19 @@ class Go(Peer):
     needs = "go"
 
     def sources(self) -> list[Path]:
-        return [path for path in (PEERS / self.name).iterdir() if path.name.startswith("go.") or path.suffix == ".go"]
+        return [
+            path
+            for path in (PEERS / self.name).iterdir()
+            if path.name.startswith("go.") or path.suffix == ".go"
+        ]
 
     def make(self) -> None:
         _run("go", "build", "-mod=readonly", "-o", str(self.place / self.name), ".", place=PEERS / self.name)
 
     def found(self) -> dict[str, str]:
-        module = re.search(rf"^(?:require)?\s*\S*/{self.name} v(\S+)", (PEERS / self.name / "go.mod").read_text(), re.M)
+        module = re.search(
+            rf"^(?:require)?\s*\S*/{self.name} v(\S+)", (PEERS / self.name / "go.mod").read_text(), re.M
+        )
         go = _run("go", "env", "GOVERSION").strip().removeprefix("go")
         return {self.name: module[1] if module else "unknown", "go": go}
 
@@ -226,7 +232,16 @@ class Floor(Peer):
 
     def make(self) -> None:
         manifest = HERE.parent / "Cargo.toml"
-        words = ("build", "--locked", "--quiet", "--release", "-p", self.crate, "--manifest-path", str(manifest))
+        words = (
+            "build",
+            "--locked",
+            "--quiet",
+            "--release",
+            "-p",
+            self.crate,
+            "--manifest-path",
+            str(manifest),
+        )
         _run("cargo", *words, "--target-dir", str(target()))
         shutil.copy(target() / "release" / self.crate, self.place)
 

@@ -1,8 +1,8 @@
 """Receives the figures of a round, or of all rounds · hands out whether a goal holds · owns what "holds" means.
 
-A goal is a quotient of figures taken in one round, or a figure alone. Its value is the median over the rounds in which all
-of its figures were taken. A ratio holds within five in a hundred of its limit, which is what a quiet machine repeats;
-a bound in absolute terms has no such room.
+A goal is a quotient of figures taken in one round, or a figure alone. Its value is the median over the rounds in which
+all of its figures were taken. A ratio holds within five in a hundred of its limit, which is what a quiet machine
+repeats; a bound in absolute terms has no such room.
 """
 
 from __future__ import annotations

@@ -6,16 +6,14 @@ The load generator is `streamconductor load`, of the installed package.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from bench.machine import pinned
-from bench.environments import target
 
-SIZE = 128
 PATIENCE = 120.0
 """Seconds that a run may take beside its window."""
 
@@ -24,29 +22,50 @@ class LoadError(Exception):
     """The load generator did not get what it was due."""
 
 
-def run(
-    scenario: str,
-    port: int,
-    path: str,
-    words: Sequence[str],
-    *,
-    processes: Sequence[int],
-    seconds: float,
-    warm_up: float,
-    core: int | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Span:
+    """How long is measured, in seconds."""
+
+    seconds: float
+    warm_up: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is put under load, and from where."""
+
+    port: int
+    path: str
+    processes: Sequence[int]
+    core: int | None
+    """The load generator's; None: any."""
+
+
+def run(target: Target, scenario: str, words: Sequence[str], span: Span) -> dict[str, Any]:
     """One run against a server.
 
     Raises:
         LoadError: it was refused, cut off, or answered with something else than what was sent.
     """
     command = [
-        str(target() / "release" / "streamconductor-load"), scenario, "--path", path, "--port", str(port),
-        *(["--size", str(SIZE)] if "--size" not in words else []),
-        "--seconds", str(seconds), "--warm-up", str(warm_up),
+        sys.executable,
+        "-m",
+        "streamconductor",
+        "load",
+        scenario,
+        f"ws://127.0.0.1:{target.port}{target.path}",
+    ]
+    command += [
+        "--seconds",
+        str(span.seconds),
+        "--warm-up",
+        str(span.warm_up),
+        "--quiet",
+        "--json",
+        "-",
         *words,
     ]
-    for process in processes:
+    for process in target.processes:
         command += ["--pid", str(process)]
     try:
         done = subprocess.run(
@@ -54,8 +73,8 @@ def run(
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=seconds + warm_up + PATIENCE,
-            preexec_fn=pinned(core),
+            timeout=span.seconds + span.warm_up + PATIENCE,
+            preexec_fn=pinned(target.core),
         )
     except subprocess.TimeoutExpired as error:
         raise LoadError(f"the load generator did not end within {error.timeout:.0f} s") from None

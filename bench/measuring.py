@@ -1,26 +1,22 @@
-"""Receives a contender of a row · hands out its figures · owns one measurement: a server of its own, load on it, its end.
-"""
+"""Receives a contender of a row · hands out its figures · owns one measurement: a server of its own, load, the end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
 from bench import load
-from bench.environments import ALL
-from bench.machine import Cores
 from bench.contenders import Contender
+from bench.environments import ALL
+from bench.kernel_memory import watching
+from bench.load import Span
+from bench.machine import Cores
 from bench.rows import Row
 from bench.serving import serving
 
-
-@dataclass(frozen=True)
-class Span:
-    """How long is measured, in seconds."""
-
-    seconds: float
-    warm_up: float
+KERNEL = "server_kernel_bytes"
+REHEARSAL = Span(0.1, 0.0)
 
 
 def measure(row: Row, contender: Contender, cores: Cores, span: Span) -> dict[str, float]:
@@ -31,20 +27,24 @@ def measure(row: Row, contender: Contender, cores: Cores, span: Span) -> dict[st
         LoadError: it did not do what it was asked.
     """
     with serving(ALL[contender.peer], contender.server, cores.server) as server:
+        at = load.Target(server.port, contender.path, server.processes(), cores.client)
         try:
-            report = load.run(
-                contender.scenario or row.scenario,
-                server.port,
-                contender.path,
-                [*row.load, *contender.load],
-                processes=server.processes(),
-                seconds=span.seconds if row.seconds is None else row.seconds,
-                warm_up=span.warm_up,
-                core=cores.client,
-            )
+            if row.rehearsal:
+                load.run(at, row.scenario, ["--connections", str(row.rehearsal)], REHEARSAL)
+            with watching(server.port) if KERNEL in row.shown else nullcontext() as most:
+                report = load.run(
+                    at,
+                    contender.scenario or row.scenario,
+                    [*row.load, *contender.load],
+                    Span(row.seconds or span.seconds, max(row.warm_up, span.warm_up)),
+                )
+            if most is not None and (held := most()) is not None:
+                report[KERNEL] = held
         except load.LoadError as error:
             said = server.said()
-            raise load.LoadError(f"{error}; the server said: {said.splitlines()[-1]}" if said else str(error)) from None
+            raise load.LoadError(
+                f"{error}; the server said: {said.splitlines()[-1]}" if said else str(error)
+            ) from None
     return _figures(report)
 
 
@@ -52,7 +52,9 @@ def _figures(report: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a report, and what follows from them."""
     figures = {name: value for name, value in report.items() if _is_number(value)}
     for part in ("opening", "slow", "server_pings"):
-        figures |= {f"{part}.{name}": value for name, value in report.get(part, {}).items() if _is_number(value)}
+        figures |= {
+            f"{part}.{name}": value for name, value in report.get(part, {}).items() if _is_number(value)
+        }
     for name, before, each in (
         ("rss_bytes", "rss_before_bytes", "bytes_per_connection"),
         ("kernel_socket_bytes", "kernel_socket_before_bytes", "kernel_bytes_per_connection"),

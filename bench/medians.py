@@ -70,7 +70,9 @@ def lines(row: Row, records: Sequence[Record], missing: Mapping[str, str]) -> li
         missing: by peer, why it could not be started at all.
     """
     rounds = rounds_of(records, row.name)
-    return [_line(row, contender.name, contender.peer, rounds, records, missing) for contender in row.contenders]
+    return [
+        _line(row, contender.name, contender.peer, rounds, records, missing) for contender in row.contenders
+    ]
 
 
 def _line(
@@ -84,7 +86,8 @@ def _line(
     mine = [figures[contender] for figures in rounds.values() if contender in figures]
     names = {name for figures in mine for name in figures}
     medians = {
-        name: statistics.median(figures[name] for figures in mine if name in figures) for name in sorted(names)
+        name: statistics.median(figures[name] for figures in mine if name in figures)
+        for name in sorted(names)
     }
     ratios = []
     for figures in rounds.values():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from bench.environments import OURS
 from bench.medians import BASE, Line
@@ -18,7 +19,7 @@ OURS_COLOR, FLOOR_COLOR, PEER_COLOR = "#0b6e4f", "#9a9a9a", "#8fb8de"
 
 def axis(row: Row) -> str:
     """What a row's plot shows."""
-    return next(title for name, title, _, _ in COLUMNS if name == row.figure)
+    return COLUMNS[row.figure][0]
 
 
 def bars(row: Row, lines: Sequence[Line]) -> str | None:
@@ -26,12 +27,14 @@ def bars(row: Row, lines: Sequence[Line]) -> str | None:
     import matplotlib
     from matplotlib.figure import Figure
 
-    factor = next(factor for name, _, factor, _ in COLUMNS if name == row.figure)
-    values = {line.contender: line.figures[row.figure] * factor for line in lines if row.figure in line.figures}
+    factor = COLUMNS[row.figure][1]
+    values = {
+        line.contender: line.figures[row.figure] * factor for line in lines if row.figure in line.figures
+    }
     values = dict(sorted(values.items(), key=lambda pair: -pair[1]))
     if not values:
         return None
-    settings = {"svg.fonttype": "none", "svg.hashsalt": row.slug, "font.size": 9}
+    settings: Any = {"svg.fonttype": "none", "svg.hashsalt": row.slug, "font.size": 9}
     with matplotlib.rc_context(settings):
         figure = Figure(figsize=(7.2, 0.6 + 0.27 * len(values)), layout="constrained")
         axes = figure.add_subplot()

@@ -1,5 +1,5 @@
-"""Receives the results of a run, as `python -m bench --json` wrote them · hands out a page with tables, goals and plots ·
-owns the page's words; every figure in it comes from the file.
+"""Receives the results of a run, as `python -m bench --json` wrote them · hands out a page with tables and plots · owns
+the page's words; every figure in it comes from the file.
 
 `python -m bench.render results.json` writes docs/benchmarks.md and the plots beside it.
 """
@@ -85,9 +85,9 @@ def _opening(run: Mapping[str, Any]) -> str:
         "written by hand. How it is measured, and whom that favours, is in [bench/README.md](../bench/README.md).",
         "",
         "Only ratios count: machines differ, and one differs from minute to minute. "
-        f"{settings['rounds']} interleaved rounds, windows of {settings['seconds']:g} s behind {settings['warm_up']:g} s of "
-        "warm-up unless a row says otherwise, medians; ratios are taken within a round. CPU is user and system time of "
-        "all processes of the server.",
+        f"{settings['rounds']} interleaved rounds, windows of {settings['seconds']:g} s behind "
+        f"{settings['warm_up']:g} s of warm-up unless a row says otherwise, medians; ratios are taken within a round. "
+        "CPU is user and system time of all processes of the server.",
         "",
     ]
     if settings["quick"] or settings["rounds"] < ENOUGH_ROUNDS:

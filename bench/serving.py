@@ -1,5 +1,5 @@
-"""Receives a peer's command · hands out a server that runs, with all its processes · owns its life: first line, end, and
-what it said when something went wrong.
+"""Receives a peer's command · hands out a server that runs, with all its processes · owns its life: first line, end,
+and what it said when something went wrong.
 """
 
 from __future__ import annotations

@@ -15,19 +15,30 @@ from bench.clock import LoadClock, seconds_for
 from bench.conftest import FIGURES
 from bench.contenders import Contender
 from bench.environments import ALL
+from bench.load import Span
 from bench.machine import Cores
-from bench.measuring import Span, measure
+from bench.measuring import measure
 from bench.medians import BASE
 from bench.rows import ROWS, Row
 
 CLOCK = LoadClock()
-NOTED = ("cpu_us_per_message", "p50_us", "p99_us", "rss_bytes", "bytes_per_connection", "server_load", "client_load")
+NOTED = (
+    "cpu_us_per_message",
+    "p50_us",
+    "p99_us",
+    "rss_bytes",
+    "bytes_per_connection",
+    "server_load",
+    "client_load",
+)
 
 
 def _cases() -> list[Any]:
     """The floor first, to which the others' ratios are taken."""
     return [
-        pytest.param(row, contender, id=f"{row.slug}-{contender.name}", marks=pytest.mark.benchmark(group=row.name))
+        pytest.param(
+            row, contender, id=f"{row.slug}-{contender.name}", marks=pytest.mark.benchmark(group=row.name)
+        )
         for row in ROWS
         for contender in sorted(row.contenders, key=lambda contender: contender.name != BASE)
     ]

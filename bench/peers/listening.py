@@ -28,7 +28,9 @@ def options() -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """What every server takes; one that takes more adds it."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--compression", action="store_true", help="permessage-deflate, if the client offers it")
+    parser.add_argument(
+        "--compression", action="store_true", help="permessage-deflate, if the client offers it"
+    )
     return parser
 
 

@@ -25,7 +25,7 @@ async def connect(sid: str, environment: dict[str, Any]) -> None:
     query = parse_qs(environment["QUERY_STRING"])
     if "echo" in query:
         echoing.add(sid)
-    elif "publisher" not in query:
+    else:
         await server.enter_room(sid, "bench")
 
 

@@ -21,11 +21,21 @@ MOST_CONNECTIONS = 20_000
 async def main() -> None:
     arguments = parser()
     arguments.add_argument("--threads", type=int, default=1, help="shards (1)")
-    arguments.add_argument("--ping-interval", default="20s", help="silence after which a peer is pinged (20s)")
-    arguments.add_argument("--overflow", default="disconnect", help="what becomes of slow readers (disconnect)")
-    arguments.add_argument("--without-on-connect", action="store_true", help="everybody comes in, nobody is asked")
-    arguments.add_argument("--block-at", type=int, help="connections at which Python's loop is blocked (never)")
-    arguments.add_argument("--block-for", type=float, default=10.0, help="seconds that it is blocked for (10)")
+    arguments.add_argument(
+        "--ping-interval", default="20s", help="silence after which a peer is pinged (20s)"
+    )
+    arguments.add_argument(
+        "--overflow", default="disconnect", help="what becomes of slow readers (disconnect)"
+    )
+    arguments.add_argument(
+        "--without-on-connect", action="store_true", help="everybody comes in, nobody is asked"
+    )
+    arguments.add_argument(
+        "--block-at", type=int, help="connections at which Python's loop is blocked (never)"
+    )
+    arguments.add_argument(
+        "--block-for", type=float, default=10.0, help="seconds that it is blocked for (10)"
+    )
     options = arguments.parse_args()
     server = sc.Server(
         sc.Config(

@@ -51,7 +51,9 @@ async def handle(connection: ServerConnection) -> None:
 async def main() -> None:
     compressing: dict[str, Any] = {}
     if options().compression:
-        terms = ServerPerMessageDeflateFactory(server_no_context_takeover=True, client_no_context_takeover=True)
+        terms = ServerPerMessageDeflateFactory(
+            server_no_context_takeover=True, client_no_context_takeover=True
+        )
         compressing["extensions"] = [terms]
     async with serve(handle, "127.0.0.1", 0, compression=None, backlog=BACKLOG, **compressing) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
