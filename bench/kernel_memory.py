@@ -1,5 +1,5 @@
-"""Receives a port · hands out what the kernel holds in the sockets of the server there · owns the question to the kernel
-(sock_diag(7)), Linux only.
+"""Receives a port · hands out what the kernel holds in the sockets of the server there · owns the question to the
+kernel (sock_diag(7)), Linux only.
 
 The load generator sees what all sockets of the machine hold, the clients' own receive buffers among them. Of a reader
 that stalls most is there, and is not the server's.
@@ -93,6 +93,6 @@ def _memory(attributes: bytes) -> int:
             received, _, _, _, ahead, queued, options, backlog = _MEMORY.unpack_from(
                 attributes, _ATTRIBUTE.size
             )
-            return received + ahead + queued + options + backlog
+            return int(received + ahead + queued + options + backlog)
         attributes = attributes[(length + 3) & ~3 :]
     return 0

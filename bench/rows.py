@@ -17,6 +17,8 @@ STALLED = 100
 PINGED = 15_000
 PING_INTERVAL = 5
 KIB = 1024
+RING = 2 * KIB * KIB
+"""`Config.max_buffered`: what the rings of stalled readers hold at most, once, for they share it."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,9 @@ def _reading(peer: str, server: tuple[str, ...] = ()) -> tuple[Contender, Conten
 
 
 def _for_each_stalled(figures: Figures) -> float | None:
-    """What the server's resident memory and the kernel's for its sockets grow by, for each reader that stalls."""
+    """What the server's resident memory and the kernel's for its sockets grow by, for each reader that stalls,
+    beyond what their rings hold.
+    """
     totals = []
     for form in (_SOME_STALLED, _ALL_READ):
         taken = figures.get(f"{OURS.name}, {form}", {})
@@ -200,7 +204,7 @@ def _for_each_stalled(figures: Figures) -> float | None:
         if None in parts:
             return None
         totals.append(sum(part for part in parts if part is not None))
-    return (totals[0] - totals[1]) / STALLED
+    return (totals[0] - totals[1] - RING) / STALLED
 
 
 _SLOW = Row(
@@ -222,7 +226,7 @@ _SLOW = Row(
             1.2, f"{OURS.name}, {_SOME_STALLED}", f"{OURS.name}, {_ALL_READ}", "CPU per delivery ≤ 1.2 ×"
         ),
         Goal(
-            "RSS and kernel memory ≤ 64 KiB a stalled reader",
+            "RSS and kernel memory beyond the rings ≤ 64 KiB a stalled reader",
             _for_each_stalled,
             64 * KIB,
             unit="bytes",
