@@ -20,7 +20,7 @@ RUST_TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PYO3_PYTHON := $(CURDIR)/$(VENV_PYTHON)
 
 EXTENSION_SOURCES := Cargo.toml Cargo.lock rust-toolchain.toml pyproject.toml \
-	$(shell find rust/core rust/net rust/python \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/tests/*')
+	$(shell find rust/core rust/load rust/net rust/python \( -name '*.rs' -o -name Cargo.toml \) -not -path '*/tests/*')
 # The typing tests are an optional part of a checkout.
 TYPED_TESTS := $(wildcard tests/typing)
 NODE_MODULES := tests/node/node_modules/.package-lock.json

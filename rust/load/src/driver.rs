@@ -7,7 +7,7 @@ use mio::event::Event;
 
 use crate::failure::Failure;
 use crate::faults::{Fault, Sort};
-use crate::link::{Compressed, Heard, Listener};
+use crate::link::{Compressed, Heard, Link, Listener};
 use crate::opening::Answer;
 use crate::plan::Plan;
 use crate::scenario::Scenario;
@@ -134,8 +134,8 @@ fn read(
 /// A connection is gone.
 fn end(number: usize, fault: Option<Fault>, now: Instant, world: &mut World, scenario: &mut impl Scenario) {
     let link = world.remove(number);
-    let was_closing = link.as_ref().is_some_and(|link| link.is_closing());
-    if link.as_ref().is_some_and(|link| link.is_opening()) {
+    let was_closing = link.as_ref().is_some_and(Link::is_closing);
+    if link.as_ref().is_some_and(Link::is_opening) {
         world.opening_failed();
     }
     let fault = fault.filter(|_| !was_closing);

@@ -3,7 +3,7 @@
 
 use streamconductor_core::codec::{CodecLimits, Kind, Opcode, encode_frame};
 
-use crate::plan::MOST_BYTES;
+use crate::plan_rules::MOST_BYTES;
 
 /// What masks every frame. A test client's key need not be unpredictable (RFC 6455 §10.3 protects proxies), but it is
 /// not zero, which some servers need not unmask.

@@ -1,12 +1,15 @@
 //! Receives templates · says them on every connection that opens · owns nothing of what is answered.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::label::label;
 use crate::messages::{epoch, time_at};
 use crate::plan::Plan;
 use crate::template::{Stamp, Template};
 use crate::world::World;
+
+/// So long nothing comes once the beginning is over.
+pub(crate) const QUIET: Duration = Duration::from_millis(200);
 
 /// What a connection says as soon as it is open: who it is, what it subscribes to.
 #[derive(Debug)]

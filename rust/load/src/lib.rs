@@ -38,6 +38,7 @@ mod link;
 mod messages;
 mod opening;
 mod pace;
+mod plan_rules;
 mod process;
 mod publications;
 mod scenario;

@@ -125,7 +125,7 @@ impl Run {
             if let Some(outcome) = self.outcome() {
                 return outcome;
             }
-            self.wait(Duration::from_secs(60));
+            self.wait(Duration::from_mins(1));
         }
     }
 }

@@ -16,13 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support.tokens import Signer
-
 from tests.protocol.rows.forms import refusal, refused, with_header
 from tests.protocol.rows.registry import Profile, row
 from tests.protocol.rows.stage import Stage
 from tests.support import tokens
 from tests.support.raw import Headers
+from tests.support.tokens import Signer
 
 
 @functools.cache

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::faults::Fault;
-use crate::hello::Hello;
+use crate::hello::{Hello, QUIET};
 use crate::messages::{Flight, Messages, shown};
 use crate::pace::Schedule;
 use crate::plan::Plan;
@@ -26,6 +26,9 @@ pub(crate) struct Echo {
     /// Of an open loop, once it runs.
     schedule: Option<Schedule>,
     hello: Hello,
+    /// By connection: whether what was said in the beginning may still be answered.
+    is_greeting: Vec<bool>,
+    last_heard: Instant,
     messages: Messages,
     /// By connection, oldest first.
     flights: Vec<VecDeque<Flight>>,
@@ -35,7 +38,6 @@ pub(crate) struct Echo {
     /// Answers that the read at hand brought.
     back: usize,
     frames: Vec<u8>,
-    has_begun: bool,
     is_stopped: bool,
     lateness: Duration,
     tally: Tally,
@@ -49,13 +51,14 @@ impl Echo {
             rate: plan.rate,
             schedule: None,
             hello: Hello::new(plan),
+            is_greeting: vec![!plan.hello.is_empty(); plan.connections()],
+            last_heard: now,
             messages: Messages::new(plan, now),
             flights: (0..plan.connections()).map(|_| VecDeque::new()).collect(),
             in_flight: 0,
             turn: 0,
             back: 0,
             frames: Vec::new(),
-            has_begun: false,
             is_stopped: false,
             lateness: Duration::ZERO,
             tally: Tally::new()?,
@@ -96,21 +99,29 @@ impl Scenario for Echo {
         }
     }
 
-    fn opened(&mut self, number: usize, _took: Duration, _now: Instant, world: &mut World) {
+    fn opened(&mut self, number: usize, _took: Duration, now: Instant, world: &mut World) {
         self.hello.say(number, world);
+        self.last_heard = now;
     }
 
+    #[inline]
     fn message(&mut self, number: usize, payload: &[u8], now: Instant) -> Result<(), String> {
-        let flight = self.flights.get_mut(number).and_then(VecDeque::pop_front);
-        let Some(flight) = flight else {
-            // Answers to what was said in the beginning, if anything was.
-            let is_answer = self.hello.is_said() && !self.has_begun;
-            return if is_answer { Ok(()) } else { Err(format!("an answer to nothing: {}", shown(payload))) };
+        let flight = self.flights.get(number).and_then(|flights| flights.front().copied());
+        let is_due = flight.is_some_and(|flight| self.messages.is(payload, &flight.stamp, number));
+        let is_greeting = self.is_greeting.get_mut(number);
+        let Some(flight) = flight.filter(|_| is_due) else {
+            if is_greeting.is_some_and(|is_greeting| *is_greeting) {
+                self.last_heard = now;
+                return Ok(());
+            }
+            let what = if flight.is_some() { "that is not what was sent" } else { "to nothing" };
+            return Err(format!("an answer {what}: {}", shown(payload)));
         };
-        self.in_flight -= 1;
-        if !self.messages.is(payload, &flight.stamp, number) {
-            return Err(format!("an answer that is not what was sent: {}", shown(payload)));
+        if let Some(is_greeting) = is_greeting {
+            *is_greeting = false;
         }
+        self.flights.get_mut(number).and_then(VecDeque::pop_front);
+        self.in_flight -= 1;
         self.back += 1;
         self.tally.count(now.saturating_duration_since(flight.due));
         Ok(())
@@ -127,9 +138,10 @@ impl Scenario for Echo {
     fn ended(&mut self, number: usize, fault: Option<&Fault>, _now: Instant, world: &mut World) {
         let lost = self.flights.get_mut(number).map_or(0, |flights| mem::take(flights).len());
         self.in_flight -= lost;
-        world.faults.lost += lost as u64;
         self.back = 0;
+        // What is missing at the end is counted when the run no longer waits for it.
         if let Some(fault) = fault {
+            world.faults.lost += lost as u64;
             world.faults.add(fault);
         }
     }
@@ -146,8 +158,13 @@ impl Scenario for Echo {
         }
     }
 
+    /// What was said in the beginning may be answered, and where nothing is looked at, that would be taken for an answer
+    /// to what follows.
+    fn is_ready(&mut self, now: Instant, _world: &mut World) -> Result<bool, Failure> {
+        Ok(!self.hello.is_said() || now.saturating_duration_since(self.last_heard) > QUIET)
+    }
+
     fn begin(&mut self, now: Instant, world: &mut World) {
-        self.has_begun = true;
         if let Some(rate) = self.rate {
             self.schedule = Some(Schedule::new(rate, now));
             return;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::faults::Fault;
-use crate::hello::Hello;
+use crate::hello::{Hello, QUIET};
 use crate::messages::{Messages, shown};
 use crate::pace::Schedule;
 use crate::plan::{Plan, Publisher};
@@ -24,8 +24,6 @@ use crate::world::World;
 
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 const PROBES: usize = 500;
-/// So long nothing comes once every probe has.
-const QUIET: Duration = Duration::from_millis(200);
 
 /// Deliveries.
 #[derive(Debug)]
@@ -113,7 +111,7 @@ impl Fanout {
 
     /// Somebody received a first message, or is gone.
     fn join(&mut self, number: usize) {
-        if self.has_joined.get_mut(number).map(|joined| mem::replace(joined, true)) == Some(false) {
+        if self.has_joined.get_mut(number).is_some_and(|joined| !mem::replace(joined, true)) {
             self.missing -= 1;
         }
     }
@@ -184,8 +182,9 @@ impl Scenario for Fanout {
             self.schedule = None;
         }
         self.join(number);
-        world.faults.lost += self.publications.leave(number) as u64;
+        let lost = self.publications.leave(number);
         let Some(fault) = fault else { return };
+        world.faults.lost += lost as u64;
         if self.slow.is(number) && self.is_running {
             self.slow.ended(fault, world);
         } else {

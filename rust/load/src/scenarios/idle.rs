@@ -102,11 +102,10 @@ impl Scenario for Idle {
     }
 
     fn ended(&mut self, number: usize, fault: Option<&Fault>, _now: Instant, world: &mut World) {
-        if self.pinged.get_mut(number).and_then(Option::take).is_some() {
-            self.in_flight -= 1;
-            world.faults.lost += 1;
-        }
+        let lost = usize::from(self.pinged.get_mut(number).and_then(Option::take).is_some());
+        self.in_flight -= lost;
         if let Some(fault) = fault {
+            world.faults.lost += lost as u64;
             world.faults.add(fault);
         }
     }

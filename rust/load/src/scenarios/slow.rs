@@ -18,10 +18,10 @@ const SIPS_PER_SECOND: u64 = 10;
 #[derive(Debug)]
 pub(crate) struct Slow {
     /// By subscriber; they are spread among the others, as servers go by order.
-    is_slow: Vec<bool>,
+    is_one: Vec<bool>,
     /// The last number that each received.
     last: Vec<u64>,
-    slow: Vec<usize>,
+    numbers: Vec<usize>,
     /// What each reads at once; 0: nothing.
     bytes: usize,
     next_sip: Option<Instant>,
@@ -45,9 +45,9 @@ impl Slow {
         let (slow, all) = (plan.slow_connections(), plan.connections());
         let part = |number: usize| number * slow / all.max(1);
         Self {
-            is_slow: (0..all).map(|number| part(number) != part(number + 1)).collect(),
+            is_one: (0..all).map(|number| part(number) != part(number + 1)).collect(),
             last: vec![0; all],
-            slow: Vec::new(),
+            numbers: Vec::new(),
             bytes: plan.slow_rate.div_ceil(SIPS_PER_SECOND) as usize,
             next_sip: None,
             open: 0,
@@ -57,7 +57,7 @@ impl Slow {
 
     #[inline]
     pub(crate) fn is(&self, number: usize) -> bool {
-        self.is_slow.get(number).copied().unwrap_or(false)
+        self.is_one.get(number).copied().unwrap_or(false)
     }
 
     /// Those that are still there.
@@ -71,7 +71,7 @@ impl Slow {
             return;
         }
         world.pause(number);
-        self.slow.push(number);
+        self.numbers.push(number);
         self.open += 1;
         self.report.connections += 1;
         self.next_sip = (self.bytes > 0).then_some(now + SIP);
@@ -113,7 +113,7 @@ impl Slow {
             return;
         }
         self.next_sip = Some(now + SIP);
-        world.sips.extend(self.slow.iter().map(|number| (*number, self.bytes)));
+        world.sips.extend(self.numbers.iter().map(|number| (*number, self.bytes)));
     }
 
     pub(crate) fn stop(&mut self) {
@@ -137,6 +137,6 @@ mod tests {
         let places: Vec<_> = (0..100).filter(|number| slow.is(*number)).collect();
         assert_eq!(places.len(), 7);
         assert!(places.windows(2).all(|pair| pair[1] - pair[0] >= 14));
-        assert!(!plan(r#"{"scenario": "fanout", "url": "ws://h/"}"#).is_slow.contains(&true));
+        assert!(!plan(r#"{"scenario": "fanout", "url": "ws://h/"}"#).is_one.contains(&true));
     }
 }
