@@ -57,6 +57,7 @@ def compare(rows: Sequence[Row], terms: Terms) -> int:
             "seconds": terms.span.seconds,
             "warm_up": terms.span.warm_up,
             "quick": terms.is_quick,
+            "command": " ".join(["python -m bench", *sys.argv[1:]]),
             "rows": {row.name: [contender.name for contender in row.contenders] for row in rows},
         },
         "records": [],
@@ -64,11 +65,11 @@ def compare(rows: Sequence[Row], terms: Terms) -> int:
     try:
         for record in course.run(rows, terms.rounds, terms.span, cores, missing):
             run["records"].append(record)
-            _write(terms.results, run)
+            write(terms.results, run)
     except KeyboardInterrupt:
         print("stopped; this is what there is", file=sys.stderr)
     run["summary"] = summary(rows, run["records"], missing)
-    _write(terms.results, run)
+    write(terms.results, run)
 
     print(table.heading(run))
     for row in rows:
@@ -80,7 +81,7 @@ def compare(rows: Sequence[Row], terms: Terms) -> int:
     return int(failed or not run["records"] or (terms.is_gate and missed))
 
 
-def _write(path: Path | None, run: dict[str, Any]) -> None:
+def write(path: Path | None, run: dict[str, Any]) -> None:
     """A line per measurement, so that two runs can be compared by `diff`; never half a file."""
     if path is None:
         return
