@@ -2,7 +2,7 @@
 the comparison.
 
 Its one form is the callback: a listener per connection, called for every frame. A fan-out is a loop over the
-transports, as in its own example. It does not compress.
+transports, as in its own example. Its own interface does not compress.
 """
 
 from __future__ import annotations
