@@ -85,9 +85,11 @@ def write(path: Path | None, run: dict[str, Any]) -> None:
     """A line per measurement, so that two runs can be compared by `diff`; never half a file."""
     if path is None:
         return
-    text = json.dumps({**run, "records": "RECORDS"}, indent=1, ensure_ascii=False)
+    text = json.dumps({**run, "records": "RECORDS", "summary": "SUMMARY"}, indent=1, ensure_ascii=False)
     records = ",\n  ".join(json.dumps(record, ensure_ascii=False) for record in run["records"])
+    combined = json.dumps(run.get("summary"), ensure_ascii=False)
+    text = text.replace('"RECORDS"', f"[\n  {records}\n ]").replace('"SUMMARY"', combined)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    beside.write_text(text.replace('"RECORDS"', f"[\n  {records}\n ]") + "\n")
+    beside.write_text(text + "\n")
     beside.replace(path)

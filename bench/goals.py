@@ -90,9 +90,14 @@ def times(factor: float, ours: str, theirs: str, words: str) -> Goal:
     return Goal(words, measure, factor, at_least=True, contenders=(ours, theirs))
 
 
-def bound(limit: float, ours: str, name: str, words: str, unit: str) -> Goal:
-    """Our figure is at most that, whatever others do."""
-    return Goal(words, lambda figures: _of(figures, (ours, name)), limit, unit=unit, contenders=(ours,))
+def bound(limit: float, ours: str, name: str, words: str, unit: str, per: float = 1.0) -> Goal:
+    """Our figure is at most that, whatever others do; `per`: so much of the figure is one of the unit."""
+
+    def measure(figures: Figures) -> float | None:
+        value = _of(figures, (ours, name))
+        return None if value is None else value / per
+
+    return Goal(words, measure, limit, unit=unit, contenders=(ours,))
 
 
 def _of(figures: Figures, quantity: Quantity) -> float | None:

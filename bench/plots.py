@@ -44,6 +44,7 @@ def bars(row: Row, lines: Sequence[Line]) -> str | None:
         # Where one is ten times another, the small ones could not be told apart.
         if min(values.values()) > 0 and max(values.values()) > 10 * min(values.values()):
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
         axes.margins(x=0.15)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

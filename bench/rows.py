@@ -139,8 +139,8 @@ _IDLE = Row(
     ("--connections", str(MANY)),
     (_PUSHED, _WITH_TASK, *IDLE),
     (
-        bound(2 * KIB, _PUSHED.name, "bytes_per_connection", "≤ 2 KiB without a Python task", "bytes"),
-        bound(5 * KIB, _WITH_TASK.name, "bytes_per_connection", "≤ 5 KiB with a Python task", "bytes"),
+        bound(2, _PUSHED.name, "bytes_per_connection", "≤ 2 KiB without a Python task", "KiB", KIB),
+        bound(5, _WITH_TASK.name, "bytes_per_connection", "≤ 5 KiB with a Python task", "KiB", KIB),
     ),
     figure="bytes_per_connection",
     shown=("bytes_per_connection", "kernel_bytes_per_connection", "rss_bytes"),
@@ -194,7 +194,7 @@ def _reading(peer: str, server: tuple[str, ...] = ()) -> tuple[Contender, Conten
 
 
 def _for_each_stalled(figures: Figures) -> float | None:
-    """What the server's resident memory and the kernel's for its sockets grow by, for each reader that stalls,
+    """KiB that the server's resident memory and the kernel's for its sockets grow by, for each reader that stalls,
     beyond what their rings hold.
     """
     totals = []
@@ -204,7 +204,7 @@ def _for_each_stalled(figures: Figures) -> float | None:
         if None in parts:
             return None
         totals.append(sum(part for part in parts if part is not None))
-    return (totals[0] - totals[1] - RING) / STALLED
+    return (totals[0] - totals[1] - RING) / STALLED / KIB
 
 
 _SLOW = Row(
@@ -228,8 +228,8 @@ _SLOW = Row(
         Goal(
             "RSS and kernel memory beyond the rings ≤ 64 KiB a stalled reader",
             _for_each_stalled,
-            64 * KIB,
-            unit="bytes",
+            64,
+            unit="KiB",
             contenders=(f"{OURS.name}, {_SOME_STALLED}", f"{OURS.name}, {_ALL_READ}"),
         ),
     ),

@@ -37,14 +37,16 @@ def _cases() -> list[Any]:
     """The floor first, to which the others' ratios are taken."""
     return [
         pytest.param(
-            row, contender, id=f"{row.slug}-{contender.name}", marks=pytest.mark.benchmark(group=row.name)
+            row,
+            contender,
+            id=f"{row.slug}-{contender.name}",
+            marks=pytest.mark.benchmark(group=row.name, timer=CLOCK),
         )
         for row in ROWS
         for contender in sorted(row.contenders, key=lambda contender: contender.name != BASE)
     ]
 
 
-@pytest.mark.benchmark(timer=CLOCK)
 @pytest.mark.parametrize(("row", "contender"), _cases())
 def test_row(row: Row, contender: Contender, span: Span, rounds: int, benchmark: Any) -> None:
     if (reason := ALL[contender.peer].missing()) is not None:
