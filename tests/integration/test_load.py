@@ -320,6 +320,7 @@ def test_somebody_elses_server_can_be_spoken_to() -> None:
         assert {headers["authorization"] for headers in peers.headers} == {"Bearer x"}
         assert peers.subprotocols == {"chat"}
 
+    with theirs() as (url, _):
         message = ("--message", '{"n": {seq}, "at": {time}}')
         code, report, err = load("echo", f"{url}/wrapped", "-c", "2", *message, "--check", "label")
         assert (code, err, report.errors) == (0, "", 0)
