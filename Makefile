@@ -247,8 +247,22 @@ $(TOOLS)/pip-audit/installed: requirements/audit.txt $(STAMPS)/venv
 
 # ------------------------------------------------------------------------------------------------------ benchmarks
 
-bench-smoke: build load-generator ## a short run of the benchmarks: do they still work?
-	$(VENV_PYTHON) bench/smoke.py
+# Quick runs print their tables; figures for the documentation are those of a full one.
+BENCH_RESULTS = $(if $(QUICK),$(RUST_TARGET)/bench/quick.json,docs/benchmarks/results.json)
+.PHONY: bench bench-peers
+
+bench: bench-peers ## this server beside its peers, hours; QUICK=1: minutes (BENCH=... are passed on to `python -m bench`)
+	$(VENV_PYTHON) -m bench $(if $(QUICK),--quick) --json '$(BENCH_RESULTS)' $(BENCH)
+	$(if $(QUICK),,$(VENV_PYTHON) -m bench.render '$(BENCH_RESULTS)')
+
+# Below the target directory, each from what is pinned for it. Who cannot be built is missing from the tables, which say so.
+bench-peers: build test-tools ## build the peers of the benchmarks, each in an environment of its own (PEERS="ws gws")
+	@echo "== peers of the benchmarks"
+	@$(VENV_PYTHON) -m bench.environments $(PEERS)
+
+bench-smoke: build test-tools ## a short run of the benchmarks: do they still work, and is it still fast?
+	@$(VENV_PYTHON) -m bench.environments websockets
+	$(VENV_PYTHON) -m bench.smoke
 
 # Counted is what is shipped: the release profile, whose artefacts `make build` has made already for the most part.
 bench-instructions: $(STAMPS)/venv valgrind ## instructions of the core's workloads against the baseline (ACCEPT=1; WORKLOADS="ring/*")
@@ -291,8 +305,9 @@ wheel: $(STAMPS)/build-requirements | cargo ## build the abi3 wheel into dist/ a
 
 lock: $(STAMPS)/venv ## pin requirements/*.in anew, with hashes, into requirements/*.txt
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check pip-tools==7.6.2
-	@cd requirements && for name in build test audit; do \
-		CUSTOM_COMPILE_COMMAND='make lock' ../$(VENV_PYTHON) -m piptools compile --quiet --upgrade --generate-hashes \
+	@for name in $(addprefix requirements/,build test audit) $(basename $(wildcard bench/peers/requirements/*.in)); do \
+		cd "$(CURDIR)/$$(dirname $$name)"; name=$$(basename $$name); \
+		CUSTOM_COMPILE_COMMAND='make lock' '$(CURDIR)/$(VENV_PYTHON)' -m piptools compile --quiet --upgrade --generate-hashes \
 			--allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
 			--output-file $$name.txt $$name.in; done
 

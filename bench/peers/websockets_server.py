@@ -1,16 +1,18 @@
-"""Receives the load client's connections · hands messages back, or to every subscriber · owns the side of
+"""Receives the load generator's connections · hands messages back, or to every subscriber · owns the side of
 `websockets` in the comparison.
 
-Prints its port as the first line. Its fastest documented way: no compression, the C extension, `broadcast`
-for the fan-out, uvloop.
+Its fastest documented way: the C extension, `broadcast` for the fan-out, uvloop. It has no form with a plain function.
 """
 
+from __future__ import annotations
+
 import asyncio
+from typing import Any
 
 import uvloop
+from listening import BACKLOG, announce, options
 from websockets.asyncio.server import ServerConnection, broadcast, serve
-
-BACKLOG = 4096
+from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 
 subscribers: set[ServerConnection] = set()
 
@@ -33,7 +35,11 @@ async def echo(connection: ServerConnection) -> None:
         await connection.send(message)
 
 
-HANDLERS = {"/fanout": fan_out, "/control": control, "/echo": echo}
+async def idle(connection: ServerConnection) -> None:
+    await connection.wait_closed()
+
+
+HANDLERS = {"/fanout": fan_out, "/control": control, "/echo": echo, "/idle": idle}
 
 
 async def handle(connection: ServerConnection) -> None:
@@ -43,8 +49,14 @@ async def handle(connection: ServerConnection) -> None:
 
 
 async def main() -> None:
-    async with serve(handle, "127.0.0.1", 0, compression=None, backlog=BACKLOG) as server:
-        print(next(iter(server.sockets)).getsockname()[1], flush=True)
+    compressing: dict[str, Any] = {}
+    if options().compression:
+        terms = ServerPerMessageDeflateFactory(
+            server_no_context_takeover=True, client_no_context_takeover=True
+        )
+        compressing["extensions"] = [terms]
+    async with serve(handle, "127.0.0.1", 0, compression=None, backlog=BACKLOG, **compressing) as server:
+        announce(next(iter(server.sockets)).getsockname()[1])
         await asyncio.Future()
 
 

@@ -18,7 +18,8 @@ from typing import Any
 import trustme
 from rich.console import Console
 
-from bench.smoke import Cores, load_client, machine_card, pinned, raise_file_limit
+from bench.environments import target
+from bench.machine import Cores, card, pinned, raise_file_limit
 from bench.soak.sabotage import SABOTEURS
 from bench.soak.show import show
 
@@ -127,20 +128,21 @@ def main() -> None:
         "--sabotage", choices=sorted(SABOTEURS), default="none", help="what the server does wrong"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write card and report there")
-    parser.add_argument("--client", type=Path, default=load_client(), help="the load client (%(default)s)")
+    client = target() / "release" / "streamconductor-load"
+    parser.add_argument("--client", type=Path, default=client, help="the load client (%(default)s)")
     options = parser.parse_args()
     if not options.client.exists():
         sys.exit(f"{options.client} is not there: cargo build --release -p streamconductor-load")
 
     raise_file_limit()
     cores = Cores.choose()
-    card = machine_card(cores)
+    machine = card(cores)
     status, report = run(options, cores)
     console = Console(highlight=False)
-    console.print(", ".join(f"{name} {value}" for name, value in card.items()))
+    console.print(", ".join(f"{name} {value}" for name, value in machine.items()))
     show(report, console)
     if options.json is not None:
-        options.json.write_text(json.dumps({"machine": card, "report": report}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"machine": machine, "report": report}, indent=1) + "\n")
     sys.exit(status)
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 MOST_LINES = 500
 # Written by programs, for programs.
 GENERATED = re.compile(
-    r"(^|/)(Cargo\.lock|package-lock\.json|requirements/\w+\.txt|expected/\w+\.json|.+\.schema\.json)$"
+    r"(^|/)(Cargo\.lock|package-lock\.json|requirements/\w+\.txt|expected/\w+\.json|docs/benchmarks/results\.json|.+\.schema\.json)$"
 )
 TEXT = re.compile(r"\.(css|html|js|json|md|mjs|pyi?|rs|sh|toml|ts|yml)$|(^|/)[^./]+$")
 

@@ -22,8 +22,12 @@ use crate::site::Way;
 use crate::tally::Tally;
 use crate::world::World;
 
+/// Between the first two probes; each interval is twice the one before, up to the longest. To some servers a probe costs
+/// as much as they can do in a tenth of a second, and what they have not done would be measured in the window.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
-const PROBES: usize = 500;
+const LONGEST_PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Some ten seconds of them.
+const PROBES: u32 = 15;
 
 /// Deliveries.
 #[derive(Debug)]
@@ -42,7 +46,7 @@ pub(crate) struct Fanout {
     has_joined: Vec<bool>,
     /// Subscribers that have not received a probe.
     missing: usize,
-    probes: usize,
+    probes: u32,
     next_probe: Option<Instant>,
     last_heard: Instant,
     frames: Vec<u8>,
@@ -106,7 +110,8 @@ impl Fanout {
         self.messages.frame(world, control, &stamp, &mut self.frames);
         self.flush(world);
         self.probes += 1;
-        self.next_probe = Some(now + PROBE_INTERVAL);
+        let interval = PROBE_INTERVAL.saturating_mul(1 << (self.probes - 1).min(PROBES));
+        self.next_probe = Some(now + interval.min(LONGEST_PROBE_INTERVAL));
     }
 
     /// Somebody received a first message, or is gone.
