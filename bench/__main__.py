@@ -39,6 +39,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="+", choices=list(ALL), metavar="PEER", help=f"which ({', '.join(ALL)})"
     )
+    parser.add_argument("--of-the-goals", action="store_true", help="only those peers that the goals name")
     parser.add_argument("--rounds", type=int, help=f"interleaved rounds ({FULL[0]}; quick: {QUICK[0]})")
     parser.add_argument(
         "--seconds", type=float, help=f"of a window ({FULL[1].seconds}; quick: {QUICK[1].seconds})"
@@ -60,7 +61,7 @@ def _chosen(options: argparse.Namespace) -> list[Row]:
             replace(row, contenders=tuple(each for each in row.contenders if each.peer in wanted))
             for row in rows
         ]
-    return [row.of_the_goals() for row in rows] if options.quick else rows
+    return [row.of_the_goals() for row in rows] if options.quick or options.of_the_goals else rows
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ class Contender:
     """Words for the load generator beside the row's."""
     scenario: str = ""
     """Of the load generator; empty: the row's."""
+    scheme: str = "ws"
 
 
 def ours(path: str, *, form: str = "", server: tuple[str, ...] = (), load: tuple[str, ...] = ()) -> Contender:

@@ -39,6 +39,7 @@ class Target:
     processes: Sequence[int]
     core: int | None
     """The load generator's; None: any."""
+    scheme: str = "ws"
 
 
 def run(target: Target, scenario: str, words: Sequence[str], span: Span) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def run(target: Target, scenario: str, words: Sequence[str], span: Span) -> dict
         "streamconductor",
         "load",
         scenario,
-        f"ws://127.0.0.1:{target.port}{target.path}",
+        f"{target.scheme}://127.0.0.1:{target.port}{target.path}",
     ]
     command += [
         "--seconds",

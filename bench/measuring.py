@@ -27,10 +27,10 @@ def measure(row: Row, contender: Contender, cores: Cores, span: Span) -> dict[st
         LoadError: it did not do what it was asked.
     """
     with serving(ALL[contender.peer], contender.server, cores.server) as server:
-        at = load.Target(server.port, contender.path, server.processes(), cores.client)
+        at = load.Target(server.port, contender.path, server.processes(), cores.client, contender.scheme)
         try:
             if row.rehearsal:
-                load.run(at, row.scenario, ["--connections", str(row.rehearsal)], REHEARSAL)
+                load.run(at, row.scenario, [*contender.load, "--connections", str(row.rehearsal)], REHEARSAL)
             with watching(server.port) if KERNEL in row.shown else nullcontext() as most:
                 report = load.run(
                     at,

@@ -9,8 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from bench import plots, table
 from bench.environments import HERE
 from bench.goals import ENOUGH_ROUNDS
 from bench.medians import lines, outcomes
-from bench.rows import ROWS, Row
+from bench.rows import ROWS
 
 DOCS = HERE.parent / "docs"
 PLOTS = "benchmarks"
@@ -47,7 +46,7 @@ def render(run: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     Args:
         run: the results.
     """
-    rows = _measured(run)
+    rows = [row for row in ROWS if row.name in run["settings"]["rows"]]
     records, missing = run["records"], run["missing"]
     found = [outcome for row in rows for outcome in outcomes(row, records, missing)]
     parts = [_opening(run), table.goals(found)]
@@ -57,17 +56,9 @@ def render(run: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         if (plot := plots.bars(row, lines(row, records, missing))) is not None:
             figures[f"{row.slug}.svg"] = plot
             parts.append(f"![{row.name}: {plots.axis(row)}]({PLOTS}/{row.slug}.svg)\n")
+    if others := [row.name for row in ROWS if row not in rows]:
+        parts.append(f"Rows that were not part of this run: {'; '.join(others)}.\n")
     return "\n".join(parts), figures
-
-
-def _measured(run: Mapping[str, Any]) -> Sequence[Row]:
-    """The rows of the run, with the contenders that took part in it."""
-    part = run["settings"]["rows"]
-    return [
-        replace(row, contenders=tuple(each for each in row.contenders if each.name in part[row.name]))
-        for row in ROWS
-        if row.name in part
-    ]
 
 
 def _opening(run: Mapping[str, Any]) -> str:

@@ -131,13 +131,14 @@ _HANDSHAKE = Row(
     quick=True,
 )
 
+_SECURED = replace(ours("/fanout", form="TLS", server=("--tls",), load=("--insecure",)), scheme="wss")
 _PUSHED, _WITH_TASK = ours("/fanout"), ours("/fanout-task", form="a task each")
 _IDLE = Row(
     "idle memory",
     f"{MANY:,} idle subscribers; resident memory of the server for each, kernel memory of both ends beside it",
     "idle",
     ("--connections", str(MANY)),
-    (_PUSHED, _WITH_TASK, *IDLE),
+    (_PUSHED, _WITH_TASK, _SECURED, *IDLE),
     (
         bound(2, _PUSHED.name, "bytes_per_connection", "≤ 2 KiB without a Python task", "KiB", KIB),
         bound(5, _WITH_TASK.name, "bytes_per_connection", "≤ 5 KiB with a Python task", "KiB", KIB),

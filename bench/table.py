@@ -20,7 +20,7 @@ COLUMNS = {
     "server_load": ("load of server", 1.0, 3),
     "client_load": ("load of client", 1.0, 2),
     "bytes_per_connection": ("KiB per connection", 1 / 1024, 2),
-    "kernel_bytes_per_connection": ("kernel KiB per connection", 1 / 1024, 2),
+    "kernel_bytes_per_connection": ("kernel buffers, KiB per connection", 1 / 1024, 2),
     "rss_bytes": ("RSS MiB", 1 / (1 << 20), 1),
     "server_kernel_bytes": ("kernel MiB, the server's sockets", 1 / (1 << 20), 1),
     "kernel_socket_bytes": ("kernel MiB, both ends", 1 / (1 << 20), 1),

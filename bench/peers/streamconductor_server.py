@@ -8,7 +8,10 @@ each. With `--block-at` Python's loop is blocked once so many connections are op
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import tempfile
 import time
+from typing import Any
 
 import uvloop
 from listening import BACKLOG, announce, parser
@@ -18,7 +21,22 @@ import streamconductor as sc
 MOST_CONNECTIONS = 20_000
 
 
+def certificate(place: str) -> dict[str, Any]:
+    """A new certificate and its key, as fields of the configuration."""
+    files = {"tls_certificate": f"{place}/chain.pem", "tls_key": f"{place}/key.pem"}
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+    command = [*words.split(), "-out", files["tls_certificate"], "-keyout", files["tls_key"]]
+    subprocess.run(command, check=True, capture_output=True)
+    return files
+
+
 async def main() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        await serve(place)
+
+
+async def serve(place: str) -> None:
+    """Serves until the process is ended; `place`: a directory for what is needed meanwhile."""
     arguments = parser()
     arguments.add_argument("--threads", type=int, default=1, help="shards (1)")
     arguments.add_argument(
@@ -29,6 +47,9 @@ async def main() -> None:
     )
     arguments.add_argument(
         "--without-on-connect", action="store_true", help="everybody comes in, nobody is asked"
+    )
+    arguments.add_argument(
+        "--tls", action="store_true", help="TLS, with a certificate that openssl makes now"
     )
     arguments.add_argument(
         "--block-at", type=int, help="connections at which Python's loop is blocked (never)"
@@ -46,6 +67,7 @@ async def main() -> None:
             compression=options.compression,
             ping_interval=options.ping_interval,
             overflow=options.overflow,
+            **(certificate(place) if options.tls else {}),
         )
     )
 

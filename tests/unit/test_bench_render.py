@@ -53,8 +53,10 @@ def test_the_page_has_what_was_measured_and_who_is_missing() -> None:
     assert "Provisional" not in page
     assert list(plots) == ["fan-out-sparse.svg"]
     assert "(benchmarks/fan-out-sparse.svg)" in page
-    # Rows that were not run are not there.
-    assert "handshake" not in page
+    # Whoever did not take part is named, too.
+    assert "| gws | missing: not part of this run |" in page
+    assert "Rows that were not part of this run: fan-out, saturated; echo; handshake;" in page
+    assert "### handshake" not in page
 
 
 def test_few_rounds_and_quick_runs_are_provisional() -> None:
