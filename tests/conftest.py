@@ -2,8 +2,13 @@
 
 import os
 import shutil
+import signal
 
 import pytest
+
+# A shell's background job ignores SIGINT, and so would every program that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
