@@ -103,4 +103,5 @@ for title, row_of, data, code in (
         assert peer.closed()[0] == code
         assert peer.ending() == "FIN"
 
-    row_of.add(title, spoilt, COMPRESSED, ending=Ending(code, VIOLATION, "server"))
+    # Cost: the answer to what was good is awaited before the Close.
+    row_of.add(title, spoilt, COMPRESSED, cost=20, ending=Ending(code, VIOLATION, "server"))
