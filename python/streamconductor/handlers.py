@@ -41,7 +41,7 @@ class Life:
 
     def handler_ended(self, task: asyncio.Task[None]) -> None:
         """The handler's task is done."""
-        if not self.is_finished and self.connection.closed is not None:
+        if self.connection.closed is not None:
             self._handlers._finish(self)
 
 
