@@ -196,12 +196,52 @@ class ConnectionHandle:
         """Whether the calling thread is the loop's."""
 
 @final
+class Receiver:
+    """The next message of a connection, to await or to iterate over. A task that awaits it waits for it by the protocol
+    of asyncio's futures.
+    """
+
+    def __aiter__(self) -> Receiver:
+        """Itself."""
+    def __anext__(self) -> Receiver:
+        """Itself, to be awaited."""
+    def __await__(self) -> Generator[Any, None, str | bytes]:
+        """Takes the next message.
+
+        Raises:
+            StopAsyncIteration: the connection has ended in peace, and all messages have been taken.
+            ConnectionClosedError: likewise, otherwise.
+            RuntimeError: another task awaits it.
+            WrongThread: it would wait in a thread that is not the loop's.
+        """
+    def __next__(self) -> Any:
+        """One step of the await."""
+    def send(self, value: None) -> Any:
+        """One step of the await."""
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        """Ends the await; a message that was meant for it is the next one's."""
+    def close(self) -> None:
+        """Ends the await, likewise."""
+    _asyncio_future_blocking: bool | None
+    def get_loop(self) -> AbstractEventLoop:
+        """The server's loop."""
+    def add_done_callback(self, callback: Callable[..., object], *, context: Context) -> None:
+        """For the task that awaits it."""
+    def cancel(self, msg: object = None) -> bool:
+        """For the task that awaits it; False: none does."""
+    def result(self) -> None:
+        """Raises CancelledError after `cancel`."""
+    def end(self, error: BaseException | None) -> None:
+        """The connection has ended: behind the last message `error` is raised; None: iteration ends."""
+
+@final
 class Server:
     """A running native server."""
 
     @staticmethod
     def start(
         settings: dict[str, Any],
+        event_loop: AbstractEventLoop,
         schedule: Callable[[], object],
         blank: Callable[[], object],
         bearer_cookie: str | None,
@@ -255,7 +295,7 @@ class Server:
         """Open connections, as their shards see them now."""
     def bound(self, id: str) -> Any | None:
         """The Python object of a connection, or None."""
-    def hold(self, id: str) -> ConnectionHandle:
+    def hold(self, id: str) -> tuple[ConnectionHandle, Receiver]:
         """Takes hold of a connection that Python does not hold yet."""
     def bind(self, id: str, connection: object) -> None:
         """Remembers the Python object that was made for a handle."""

@@ -13,10 +13,10 @@ from .close import CloseCode, check_close
 from .errors import NotRunning
 from .lifetime import Moment, seconds_until
 from .notices import Backpressure, Closed, State
-from .receiving import IN_A_ROW, Receiving
+from .receiving import Receiving
 
 if TYPE_CHECKING:
-    from ._core import ConnectionHandle, Request
+    from ._core import ConnectionHandle, Receiver, Request
     from .publishing import Publishing
     from .registration import Callback
 
@@ -26,6 +26,9 @@ R = TypeVar("R")
 
 # What `ConnectionHandle.try_send` answers.
 _SENT, _MUST_WAIT, _NO_ROOM, _NOT_OPEN = range(4)
+
+# Sends that need not wait still let other tasks run once in so many.
+IN_A_ROW = 64
 
 # One for all: every `frozenset()` is an object of its own.
 _NONE: frozenset[str] = frozenset()
@@ -60,6 +63,7 @@ class Connection(Receiving, Generic[Context_co]):
     __slots__ = (
         "__weakref__",
         "_callback",
+        "_calls",
         "_channels",
         "_ended",
         "_is_asked_to_close",
@@ -79,18 +83,20 @@ class Connection(Receiving, Generic[Context_co]):
         self,
         server: Publishing,
         handle: ConnectionHandle,
+        receiver: Receiver,
         request: Request | None,
         subprotocol: str | None,
         user: str | None,
         context: Context_co,
     ) -> None:
-        super().__init__(server, handle)
+        super().__init__(server, handle, receiver)
         self._request = request
         # The function of an `on_message` route: it gets the messages, and nobody asks for them.
         self._callback: Callback | None = None
         self.subprotocol = subprotocol
         self.user = user
         self.context = context
+        self._calls = 0
         self._writable: list[asyncio.Future[None]] | None = None
         self._senders: asyncio.Lock | None = None
         self._senders_in_turn = 0
