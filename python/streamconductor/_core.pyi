@@ -1,12 +1,15 @@
 """The native half of the package. Its public face is `streamconductor`; names here may change at any time."""
 
-from collections.abc import Callable
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any, TypedDict, final, type_check_only
 
 __all__ = [
     "Answer",
     "ConnectionHandle",
     "LoadRun",
+    "Receiver",
     "Request",
     "Server",
     "Ticket",
@@ -177,9 +180,11 @@ class ConnectionHandle:
     def state_number(self) -> int:
         """0 CONNECTING, 1 OPEN, 2 CLOSING, 3 CLOSED."""
     def try_send(self, payload: object) -> int:
-        """0: sent; 1: wait for `Writable`; 2: wait for room in the mailbox; 3: the connection is not open."""
-    def send_nowait(self, payload: object) -> bool:
-        """False: the connection is not open."""
+        """0: sent; 1: sent, and it is time that others run; 2: wait for `Writable`; 3: wait for room in the mailbox;
+        4: the connection is not open; 5: it is neither `str` nor `bytes`.
+        """
+    def send_nowait(self, payload: object) -> int:
+        """0: sent; 4, 5: as `try_send`."""
     def is_above_low_water(self) -> bool:
         """Whether more than `low_water` bytes are buffered; if so, one `Writable` will follow."""
     def taken(self, message: object) -> None:
@@ -223,7 +228,8 @@ class Receiver:
     def close(self) -> None:
         """Ends the await, likewise."""
     _asyncio_future_blocking: bool | None
-    def get_loop(self) -> AbstractEventLoop:
+    @property
+    def _loop(self) -> AbstractEventLoop:
         """The server's loop."""
     def add_done_callback(self, callback: Callable[..., object], *, context: Context) -> None:
         """For the task that awaits it."""

@@ -18,7 +18,7 @@ from .rate_limited import RateLimited
 if TYPE_CHECKING:
     from ._core import Ticket
     from .connection import Backpressure, Closed, Connection
-    from .registration import Callback, Handler, OnBackpressure, OnClose
+    from .registration import Handler, OnBackpressure, OnClose
 
 __all__ = ["Handlers"]
 

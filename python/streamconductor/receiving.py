@@ -22,6 +22,7 @@ __all__ = ["Receiving"]
 
 M = TypeVar("M")
 
+
 class Receiving:
     """The receiving side of a connection.
 

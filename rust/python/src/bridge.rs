@@ -175,18 +175,15 @@ impl Bridge {
                 let Some(target) = self.target(python, connection) else { return Ok(()) };
                 let bytes = payload.len();
                 let message = match kind {
-                    // The codec has validated it; checking again costs less than an unchecked conversion is worth.
-                    Kind::Text => match std::str::from_utf8(&payload) {
-                        Ok(text) => PyString::new(python, text).into_any(),
-                        Err(_) => return Ok(()),
-                    },
+                    Kind::Text => PyString::from_bytes(python, &payload)?.into_any(),
                     Kind::Binary => PyBytes::new(python, &payload).into_any(),
                 };
                 match target {
                     Target::Function(target) => push(python, flat, Sort::Message, target, message),
                     Target::Asked(receiver) => {
                         let untaken = Untaken { message: message.unbind(), bytes };
-                        let Some(Resumption { run, wakeup }) = receiver.borrow_mut().deliver(untaken) else {
+                        let Some(Resumption { run, wakeup }) = receiver.borrow_mut().deliver(python, untaken)
+                        else {
                             return Ok(());
                         };
                         push(python, flat, Sort::Resumed, run.into_bound(python), wakeup.into_bound(python))
@@ -235,7 +232,7 @@ impl Bridge {
                 };
                 let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
                 let receiver = Py::new(python, receiver)?;
-                let handle = Py::new(python, ConnectionHandle { id, gauge, link: Arc::clone(link) })?;
+                let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
                 let connection = self.blank.call0(python)?;
                 let birth = (
                     connection.clone_ref(python),

@@ -280,7 +280,7 @@ impl Server {
         gauge.set_state(Public::Open);
         link.tell(id.shard(), Command::Hold { connection: id, gauge: Arc::clone(&gauge) });
         let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(&link));
-        Ok((ConnectionHandle { id, gauge, link }, receiver))
+        Ok((ConnectionHandle::new(id, gauge, link), receiver))
     }
 
     /// Remembers the Python object that was made for a handle.
