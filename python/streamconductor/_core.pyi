@@ -221,8 +221,6 @@ class Receiver:
         """
     def __next__(self) -> Any:
         """One step of the await."""
-    def send(self, value: None) -> Any:
-        """One step of the await."""
     def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
         """Ends the await; a message that was meant for it is the next one's."""
     def close(self) -> None:

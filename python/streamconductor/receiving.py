@@ -4,7 +4,7 @@ application asks, and hears of the end.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeVar
 
 from .close import CloseCode
@@ -59,9 +59,9 @@ class Receiving:
         # Not `self`: every message would come through a call in Python.
         return self._receiver
 
-    def __anext__(self) -> Awaitable[str | bytes]:
+    async def __anext__(self) -> str | bytes:
         """The next message; iteration ends with a connection that ends in peace, else ConnectionClosedError."""
-        return self._receiver
+        return await self._receiver
 
     async def messages(self, model: type[M] | TypeAdapter[M]) -> AsyncIterator[M]:
         """Messages as objects of a model, each made of one text message of JSON.

@@ -204,15 +204,6 @@ impl Receiver {
         Ok(Some(slf.into_pyobject(python)?.into_any().unbind()))
     }
 
-    /// As `__next__`: with this, `throw` and `close` it is a coroutine to `asyncio.create_task`.
-    fn send(slf: PyRefMut<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
-        let _ = value;
-        match Self::__next__(slf)? {
-            None => Err(PyErr::fetch(value.py())),
-            waiting => Ok(waiting),
-        }
-    }
-
     #[pyo3(signature = (kind, value=None, traceback=None))]
     fn throw(
         &mut self,
