@@ -235,8 +235,8 @@ class Receiver:
         """For the task that awaits it; False: none does."""
     def result(self) -> None:
         """Raises CancelledError after `cancel`."""
-    def end(self, error: BaseException | None) -> None:
-        """The connection has ended: behind the last message `error` is raised; None: iteration ends."""
+    def end(self, error: Callable[[], BaseException] | None) -> None:
+        """The connection has ended: behind the last message what `error` makes is raised; None: iteration ends."""
 
 @final
 class Server:

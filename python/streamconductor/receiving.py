@@ -5,10 +5,11 @@ application asks, and hears of the end.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from .close import CloseCode
-from .errors import ConnectionClosed, ConnectionClosedOK, WrongThread
+from .errors import ConnectionClosed, WrongThread
 from .validation import Validator
 
 if TYPE_CHECKING:
@@ -92,5 +93,8 @@ class Receiving:
     # What the dispatcher calls.
 
     def _end_receiving(self) -> None:
-        error = self._closed_error()
-        self._receiver.end(None if isinstance(error, ConnectionClosedOK) else error)
+        closed = self.closed
+        if closed is None or ConnectionClosed.is_peaceful(closed.code):
+            self._receiver.end(None)
+        else:
+            self._receiver.end(partial(ConnectionClosed.of, closed.code, closed.reason, closed.by))

@@ -52,7 +52,7 @@ class Handle:
 class Receiver:
     """The native receiver of a connection whose messages nobody asks for."""
 
-    def end(self, error: BaseException | None) -> None:
+    def end(self, error: Callable[[], BaseException] | None) -> None:
         """Nobody waits."""
 
 

@@ -73,7 +73,8 @@ pub struct Receiver {
     in_a_row: u8,
     /// `None` while there is none, as for most connections most of the time.
     untaken: Option<Box<VecDeque<Untaken>>>,
-    /// Set with the end of the connection: what is raised behind the last message. `Some(None)`: it ended in peace.
+    /// Set with the end of the connection: makes what is raised behind the last message. `Some(None)`: it ended in
+    /// peace. An exception that was kept and raised would hold the frames that it went through, and they this.
     end: Option<Option<Py<PyAny>>>,
 }
 
@@ -136,12 +137,7 @@ impl Receiver {
         match &self.end {
             None => Ok(()),
             Some(None) => Err(PyStopAsyncIteration::new_err(())),
-            Some(Some(error)) => {
-                let error = error.bind(python);
-                // It may be raised again, and must not grow with it.
-                error.setattr(intern!(python, "__traceback__"), python.None())?;
-                Err(PyErr::from_value(error.clone()))
-            }
+            Some(Some(error)) => Err(PyErr::from_value(error.bind(python).call0()?)),
         }
     }
 
@@ -279,7 +275,7 @@ impl Receiver {
 
     // What the Python half calls.
 
-    /// The connection has ended: behind its last message `error` is raised, or, without one, iteration ends.
+    /// The connection has ended: behind its last message what `error` makes is raised, or, without it, iteration ends.
     fn end(slf: &Bound<'_, Self>, error: Option<Py<PyAny>>) -> PyResult<()> {
         let mut receiver = slf.borrow_mut();
         receiver.end = Some(error);
