@@ -1,12 +1,15 @@
 """The native half of the package. Its public face is `streamconductor`; names here may change at any time."""
 
-from collections.abc import Callable
+from asyncio import AbstractEventLoop
+from collections.abc import Callable, Generator
+from contextvars import Context
 from typing import Any, TypedDict, final, type_check_only
 
 __all__ = [
     "Answer",
     "ConnectionHandle",
     "LoadRun",
+    "Receiver",
     "Request",
     "Server",
     "Ticket",
@@ -177,9 +180,11 @@ class ConnectionHandle:
     def state_number(self) -> int:
         """0 CONNECTING, 1 OPEN, 2 CLOSING, 3 CLOSED."""
     def try_send(self, payload: object) -> int:
-        """0: sent; 1: wait for `Writable`; 2: wait for room in the mailbox; 3: the connection is not open."""
-    def send_nowait(self, payload: object) -> bool:
-        """False: the connection is not open."""
+        """0: sent; 1: sent, and it is time that others run; 2: wait for `Writable`; 3: wait for room in the mailbox;
+        4: the connection is not open; 5: it is neither `str` nor `bytes`.
+        """
+    def send_nowait(self, payload: object) -> int:
+        """0: sent; 4, 5: as `try_send`."""
     def is_above_low_water(self) -> bool:
         """Whether more than `low_water` bytes are buffered; if so, one `Writable` will follow."""
     def taken(self, message: object) -> None:
@@ -196,12 +201,51 @@ class ConnectionHandle:
         """Whether the calling thread is the loop's."""
 
 @final
+class Receiver:
+    """The next message of a connection, to await or to iterate over. A task that awaits it waits for it by the protocol
+    of asyncio's futures.
+    """
+
+    def __aiter__(self) -> Receiver:
+        """Itself."""
+    def __anext__(self) -> Receiver:
+        """Itself, to be awaited."""
+    def __await__(self) -> Generator[Any, None, str | bytes]:
+        """Takes the next message.
+
+        Raises:
+            StopAsyncIteration: the connection has ended in peace, and all messages have been taken.
+            ConnectionClosedError: likewise, otherwise.
+            RuntimeError: another task awaits it.
+            WrongThread: it would wait in a thread that is not the loop's.
+        """
+    def __next__(self) -> Any:
+        """One step of the await."""
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any:
+        """Ends the await; a message that was meant for it is the next one's."""
+    def close(self) -> None:
+        """Ends the await, likewise."""
+    _asyncio_future_blocking: bool | None
+    @property
+    def _loop(self) -> AbstractEventLoop:
+        """The server's loop."""
+    def add_done_callback(self, callback: Callable[..., object], *, context: Context) -> None:
+        """For the task that awaits it."""
+    def cancel(self, msg: object = None) -> bool:
+        """For the task that awaits it; False: none does."""
+    def result(self) -> None:
+        """Raises CancelledError after `cancel`."""
+    def end(self, error: Callable[[], BaseException] | None) -> None:
+        """The connection has ended: behind the last message what `error` makes is raised; None: iteration ends."""
+
+@final
 class Server:
     """A running native server."""
 
     @staticmethod
     def start(
         settings: dict[str, Any],
+        event_loop: AbstractEventLoop,
         schedule: Callable[[], object],
         blank: Callable[[], object],
         bearer_cookie: str | None,
@@ -255,7 +299,7 @@ class Server:
         """Open connections, as their shards see them now."""
     def bound(self, id: str) -> Any | None:
         """The Python object of a connection, or None."""
-    def hold(self, id: str) -> ConnectionHandle:
+    def hold(self, id: str) -> tuple[ConnectionHandle, Receiver]:
         """Takes hold of a connection that Python does not hold yet."""
     def bind(self, id: str, connection: object) -> None:
         """Remembers the Python object that was made for a handle."""

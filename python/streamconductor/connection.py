@@ -13,10 +13,10 @@ from .close import CloseCode, check_close
 from .errors import NotRunning
 from .lifetime import Moment, seconds_until
 from .notices import Backpressure, Closed, State
-from .receiving import IN_A_ROW, Receiving
+from .receiving import Receiving
 
 if TYPE_CHECKING:
-    from ._core import ConnectionHandle, Request
+    from ._core import ConnectionHandle, Receiver, Request
     from .publishing import Publishing
     from .registration import Callback
 
@@ -24,8 +24,8 @@ __all__ = ["Backpressure", "Closed", "Connection", "State"]
 
 R = TypeVar("R")
 
-# What `ConnectionHandle.try_send` answers.
-_SENT, _MUST_WAIT, _NO_ROOM, _NOT_OPEN = range(4)
+# What became of a message, as in the native half.
+_SENT, _SENT_MANY, _MUST_WAIT, _NO_ROOM, _NOT_OPEN, _NOT_ENCODED = range(6)
 
 # One for all: every `frozenset()` is an object of its own.
 _NONE: frozenset[str] = frozenset()
@@ -79,12 +79,13 @@ class Connection(Receiving, Generic[Context_co]):
         self,
         server: Publishing,
         handle: ConnectionHandle,
+        receiver: Receiver,
         request: Request | None,
         subprotocol: str | None,
         user: str | None,
         context: Context_co,
     ) -> None:
-        super().__init__(server, handle)
+        super().__init__(server, handle, receiver)
         self._request = request
         # The function of an `on_message` route: it gets the messages, and nobody asks for them.
         self._callback: Callback | None = None
@@ -171,28 +172,30 @@ class Connection(Receiving, Generic[Context_co]):
             MessageTooBig: the message alone is larger than `Config.max_buffered`.
             Overloaded: the shard's mailbox has no room for this message.
         """
-        kind = type(message)
-        payload = message if kind is str or kind is bytes else self._server._encode(message)
         # Not whether the lock is held: it is free between its release and the next one's step, and who runs in
         # between must not overtake.
         if self._senders_in_turn == 0:
-            answer = self._handle.try_send(payload)
+            answer = self._handle.try_send(message)
+            if answer == _NOT_ENCODED:
+                message = self._server._encode(message)
+                answer = self._handle.try_send(message)
             if answer == _SENT:
-                self._calls += 1
-                if self._calls % IN_A_ROW == 0:
-                    await asyncio.sleep(0)
                 return
-        await self._send_in_turn(payload)
+            if answer == _SENT_MANY:
+                await asyncio.sleep(0)
+                return
+        await self._send_in_turn(message)
 
-    async def _send_in_turn(self, payload: object) -> None:
+    async def _send_in_turn(self, message: object) -> None:
         self._check_thread("send")
+        payload = self._server._encode(message)
         if self._senders is None:
             self._senders = asyncio.Lock()
         self._senders_in_turn += 1
         try:
             # asyncio's lock is fair: first in, first out, and one at a time.
             async with self._senders:
-                while (answer := self._handle.try_send(payload)) != _SENT:
+                while (answer := self._handle.try_send(payload)) > _SENT_MANY:
                     if answer == _NOT_OPEN:
                         await self._raise_closed()
                     elif answer == _MUST_WAIT:
@@ -216,9 +219,10 @@ class Connection(Receiving, Generic[Context_co]):
             Full: it would pass `Config.max_buffered`; nothing was sent.
             ConnectionClosed, MessageTooBig, Overloaded: as in `send`.
         """
-        kind = type(message)
-        payload = message if kind is str or kind is bytes else self._server._encode(message)
-        if not self._handle.send_nowait(payload):
+        answer = self._handle.send_nowait(message)
+        if answer == _NOT_ENCODED:
+            answer = self._handle.send_nowait(self._server._encode(message))
+        if answer != _SENT:
             raise self._closed_error()
 
     async def drain(self) -> None:

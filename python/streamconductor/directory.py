@@ -64,8 +64,8 @@ class Directory(Publishing):
         if found is not None or self._is_held(view["route"]):
             # Held and not bound: its opening is on its way up, or its end has been told already.
             return found
-        handle = native.hold(view["id"])
-        connection: Connection[Any] = Connection(self, handle, None, None, view["user"], None)
+        handle, receiver = native.hold(view["id"])
+        connection: Connection[Any] = Connection(self, handle, receiver, None, None, view["user"], None)
         native.bind(view["id"], connection)
         self._handlers.opened(connection, None)
         return connection
@@ -78,11 +78,12 @@ class Directory(Publishing):
         self,
         connection: Connection[Any],
         handle: _core.ConnectionHandle,
+        receiver: _core.Receiver,
         request: _core.Request,
         subprotocol: str | None,
         user: str | None,
     ) -> None:
         """Makes a blank connection, one that has opened and is held, what it is."""
         context, channels = self._arrivals.opened(handle.id)
-        Connection.__init__(connection, self, handle, request, subprotocol, user, context)
+        Connection.__init__(connection, self, handle, receiver, request, subprotocol, user, context)
         connection._channels = set(channels) or None

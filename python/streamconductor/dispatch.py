@@ -40,7 +40,8 @@ logger = logging.getLogger("streamconductor.server")
     _RECONFIGURE,
     _REFUSED,
     _FORWARDING_IGNORED,
-) = range(14)
+    _RESUMED,
+) = range(15)
 
 
 class Dispatcher:
@@ -72,8 +73,11 @@ class Dispatcher:
         # Batches taken from the shards: what is left of the first, and those behind it.
         self._batches: deque[Iterator[tuple[int, Any, Any]]] = deque()
         self._is_stopped = False
-        # Whether tasks were resumed that may send as soon as they run.
+        # Whether tasks will be resumed that may send as soon as they run.
         self._resumes = False
+        # What tasks are resumed with: they look at it only to see that it is done.
+        self._done = self._loop.create_future()
+        self._done.set_result(None)
         self.departed = self._loop.create_future()
         """Done when every shard has said that none of its connections is left."""
         self._shards_left = 0
@@ -99,13 +103,17 @@ class Dispatcher:
             while self._batches:
                 self._hand_on(self._batches[0])
                 self._batches.popleft()
+        except BaseException:
+            # What a task lets through ends the loop, or not: the items behind it must not get lost.
+            self._loop.call_soon(self.run)
+            raise
         finally:
             if self._resumes:
-                # Behind the tasks that were resumed above: their sends go out with one wake.
+                # Behind the tasks that run in the next round: their sends go out with one wake.
                 self._resumes = False
                 self._loop.call_soon(self._native.uncork)
             else:
-                # What callbacks sent; another round of the loop would be for nothing else.
+                # What was sent already; another round of the loop would be for nothing else.
                 self._native.uncork()
         if is_more:
             self._loop.call_soon(self.run)
@@ -133,14 +141,20 @@ class Dispatcher:
         return is_more
 
     def _hand_on(self, batch: Iterator[tuple[int, Any, Any]]) -> None:
+        done = self._done
+        # A task cannot run within another; who runs the loop within a task gets them a round later.
+        is_free = asyncio.current_task(self._loop) is None
         for sort, whom, what in batch:
             try:
-                if sort == _MESSAGE:
-                    if (callback := whom._callback) is None:
-                        self._resumes = True
-                        whom._deliver(what)
+                if sort == _RESUMED:
+                    # At once, and not by a call of the loop for each: that costs as much as the task's own turn.
+                    if is_free:
+                        whom(what, done)
                     else:
-                        self._handlers.received(whom, callback, what)
+                        self._resumes = True
+                        self._loop.call_soon(whom, what, done)
+                elif sort == _MESSAGE:
+                    self._handlers.received(whom, what)
                 else:
                     self._happened(sort, whom, what)
             except Exception:

@@ -106,9 +106,14 @@ class ConnectionClosed(StreamConductorError):
         """The exception for an ending, `ConnectionClosedOK` or `ConnectionClosedError`; `code`, `reason` and `by` are
         its attributes.
         """
-        # 1005 is what a page's `socket.close()` gives: as peaceful as 1000.
-        kind = ConnectionClosedOK if code in ConnectionClosed._PEACEFUL else ConnectionClosedError
+        kind = ConnectionClosedOK if ConnectionClosed.is_peaceful(code) else ConnectionClosedError
         return kind(code, reason, by)
+
+    @staticmethod
+    def is_peaceful(code: int) -> bool:
+        """Whether an ending with this close code is `ConnectionClosedOK`."""
+        # 1005 is what a page's `socket.close()` gives: as peaceful as 1000.
+        return code in ConnectionClosed._PEACEFUL
 
     @property
     def rcvd(self) -> Close | None:

@@ -18,7 +18,7 @@ from .rate_limited import RateLimited
 if TYPE_CHECKING:
     from ._core import Ticket
     from .connection import Backpressure, Closed, Connection
-    from .registration import Callback, Handler, OnBackpressure, OnClose
+    from .registration import Handler, OnBackpressure, OnClose
 
 __all__ = ["Handlers"]
 
@@ -94,8 +94,10 @@ class Handlers:
             if self._is_over:
                 life.task.cancel()
 
-    def received(self, connection: Connection[Any], callback: Callback, message: str | bytes) -> None:
+    def received(self, connection: Connection[Any], message: str | bytes) -> None:
         """A message for an `on_message` function."""
+        if (callback := connection._callback) is None:
+            return
         connection._handle.taken(message)
         try:
             callback(connection, message)

@@ -76,6 +76,7 @@ class Route:
             "has_origins": self.has_origins,
             "origins": list(self.origins) if isinstance(self.origins, tuple) else self.origins,
             "receives": self.receives,
+            "is_asked": self.handler is not None,
             "held": self.receives or is_held,
             "heartbeat_message": heartbeat,
         }

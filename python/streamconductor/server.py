@@ -88,7 +88,7 @@ class Server(Operation):
         try:
             settings = await self._settings()
             self._native = _core.Server.start(
-                settings, self._schedule_uncork, _BLANK, self.config.bearer_cookie
+                settings, self._loop, self._schedule_uncork, _BLANK, self.config.bearer_cookie
             )
         except BaseException:
             self._state = before

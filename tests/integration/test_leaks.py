@@ -47,7 +47,8 @@ def test_nothing_is_left_of_ten_thousand_connections() -> None:
             assert after[name] == 0, (name, after)
         assert after["descriptors"] == before["descriptors"]
         assert after["tasks"] == before["tasks"]
-        # A block for every tenth connection would be ten times that; tables that have grown are a block each.
-        assert after["blocks"] - before["blocks"] < 100, (before, after)
+        # A block for every tenth connection would be twice that; tables that have grown are a block each, and CPython
+        # keeps up to 255 objects of a kind for the next ones.
+        assert after["blocks"] - before["blocks"] < 500, (before, after)
         assert after["memory"] < 2**20
         server.send(signal.SIGKILL)

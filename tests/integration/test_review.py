@@ -35,10 +35,8 @@ class Handle:
         return True
 
     def try_send(self, payload: object) -> int:
-        return 1
-
-    def taken(self, message: str | bytes) -> None:
-        """Nothing counts it here."""
+        # It must wait.
+        return 2
 
     def join(self, channel: str, first: object) -> None:
         self.commands.append(f"join {channel}")
@@ -51,11 +49,19 @@ class Handle:
         self.commands.append(f"end {code}")
 
 
+class Receiver:
+    """The native receiver of a connection whose messages nobody asks for."""
+
+    def end(self, error: Callable[[], BaseException] | None) -> None:
+        """Nobody waits."""
+
+
 def connection_of(handle: Any, request: Any = "one") -> Connection[None]:
     server: Any = sc.Server(sc.Config())
     # As at its start.
     server._adopt_loop()
-    return Connection(server, handle, request, None, None, None)
+    receiver: Any = Receiver()
+    return Connection(server, handle, receiver, request, None, None, None)
 
 
 LOST = Closed(1006, "", "transport_lost", "peer", 0, (0, 0), (0, 0), 0)
@@ -126,34 +132,6 @@ async def test_a_batch_that_cannot_be_taken_still_wakes_the_shards() -> None:
         dispatcher.run()
     async with asyncio.timeout(1):
         await native.uncorked.wait()
-
-
-# Messages.
-
-
-async def test_a_message_outlives_the_task_that_it_was_handed_to() -> None:
-    connection = connection_of(Handle())
-    for _ in range(2):
-        cancelled = asyncio.create_task(connection.recv())
-        await asyncio.sleep(0)
-        connection._deliver("one")
-        cancelled.cancel()
-        connection._deliver("two")
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-        assert [await connection.recv(), await connection.recv()] == ["one", "two"]
-
-
-async def test_what_was_handed_over_precedes_the_end() -> None:
-    connection = connection_of(Handle())
-    waiting = asyncio.create_task(connection.recv())
-    await asyncio.sleep(0)
-    connection._deliver("one")
-    connection._deliver("two")
-    connection._end(LOST)
-    assert [await waiting, await connection.recv()] == ["one", "two"]
-    with pytest.raises(sc.ConnectionClosedError):
-        await connection.recv()
 
 
 # Ends.

@@ -1,11 +1,11 @@
 //! Receives events from all shards · hands the Python loop one flat list per drain · owns which Python object
 //! stands for which connection.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
+use streamconductor_core::channel::ById;
 use streamconductor_core::close::By;
 use streamconductor_core::codec::Kind;
 use streamconductor_core::id::ConnectionId;
@@ -14,6 +14,7 @@ use streamconductor_core::shard::event::{Closed, Event};
 
 use crate::connection::ConnectionHandle;
 use crate::link::Link;
+use crate::receiver::{Receiver, Resumption, Untaken};
 use crate::request::Request;
 
 /// Events in one drain: about a millisecond of Python's time.
@@ -23,6 +24,7 @@ const EVENTS: usize = 1_024;
 #[derive(Clone, Copy)]
 #[repr(u8)]
 enum Sort {
+    /// For a route's function.
     Message = 0,
     Arrived = 1,
     Withdrawn = 2,
@@ -37,6 +39,8 @@ enum Sort {
     Reconfigure = 11,
     Refused = 12,
     ForwardingIgnored = 13,
+    /// A task waits for the message that its connection has: about whom is what runs it, and what is its callback.
+    Resumed = 14,
 }
 
 /// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
@@ -54,28 +58,45 @@ pub struct Bridge {
     /// Makes a `streamconductor.Connection` that nothing is known of. Runs no Python code: a thread that the
     /// interpreter ends while it waits in such code would be unwound through the frames here.
     blank: Py<PyAny>,
+    /// By route: whether its messages are asked for. Else its function gets them.
+    is_asked: Vec<bool>,
     bearer_cookie: Option<String>,
 }
 
 /// Which Python object stands for what.
 #[derive(Default)]
 struct Tables {
-    connections: HashMap<ConnectionId, Py<PyAny>>,
+    connections: ById<Held>,
     /// Arrivals whose connection has not opened yet: their requests.
-    arrivals: HashMap<ConnectionId, Py<Request>>,
+    arrivals: ById<Py<Request>>,
+}
+
+/// A connection that Python holds.
+pub struct Held {
+    connection: Py<PyAny>,
+    /// `None`: nobody asks for its messages.
+    receiver: Option<Py<Receiver>>,
+}
+
+/// Where a message goes.
+enum Target<'py> {
+    Asked(Bound<'py, Receiver>),
+    Function(Bound<'py, PyAny>),
 }
 
 /// What a drain hands over: a flat list of (sort, about whom, what); the connections that are blank and must be made
-/// before anything else happens, each with its handle, request, subprotocol and user; whether more is waiting.
+/// before anything else happens, each with its handle, receiver, request, subprotocol and user; whether more is waiting.
 pub type Drained<'py> = (Bound<'py, PyList>, Option<Bound<'py, PyList>>, bool);
 
 /// What `Bridge::clear` lets go of; dropped by the caller, without the lock.
-pub type Released = (HashMap<ConnectionId, Py<PyAny>>, HashMap<ConnectionId, Py<Request>>);
+pub struct Released {
+    _tables: Tables,
+}
 
 impl Bridge {
     /// A bridge that knows nobody.
-    pub fn new(blank: Py<PyAny>, bearer_cookie: Option<String>) -> Self {
-        Self { tables: Mutex::default(), blank, bearer_cookie }
+    pub fn new(blank: Py<PyAny>, is_asked: Vec<bool>, bearer_cookie: Option<String>) -> Self {
+        Self { tables: Mutex::default(), blank, is_asked, bearer_cookie }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -114,23 +135,29 @@ impl Bridge {
 
     /// The Python object of a connection, if there is one.
     pub fn connection<'py>(&self, python: Python<'py>, id: ConnectionId) -> Option<Bound<'py, PyAny>> {
-        self.tables().connections.get(&id).map(|connection| connection.bind(python).clone())
+        self.tables().connections.get(&id.as_u64()).map(|held| held.connection.bind(python).clone())
     }
 
-    /// Remembers the Python object of a connection; hands out the one that it replaces.
-    pub fn bind(&self, id: ConnectionId, connection: Py<PyAny>) -> Option<Py<PyAny>> {
-        self.tables().connections.insert(id, connection)
+    /// Remembers the object that was made for a connection of a push route; hands out the one that it replaces.
+    pub fn bind(&self, id: ConnectionId, connection: Py<PyAny>) -> Option<Held> {
+        self.tables().connections.insert(id.as_u64(), Held { connection, receiver: None })
+    }
+
+    fn target<'py>(&self, python: Python<'py>, id: ConnectionId) -> Option<Target<'py>> {
+        self.tables().connections.get(&id.as_u64()).map(|held| match &held.receiver {
+            Some(receiver) => Target::Asked(receiver.bind(python).clone()),
+            None => Target::Function(held.connection.bind(python).clone()),
+        })
     }
 
     /// Forgets a request that was refused: it will neither open nor be withdrawn.
     pub fn refused(&self, id: ConnectionId) -> Option<Py<Request>> {
-        self.tables().arrivals.remove(&id)
+        self.tables().arrivals.remove(&id.as_u64())
     }
 
     /// Lets go of everything: the server has stopped.
     pub fn clear(&self) -> Released {
-        let mut tables = self.tables();
-        (std::mem::take(&mut tables.connections), std::mem::take(&mut tables.arrivals))
+        Released { _tables: std::mem::take(&mut *self.tables()) }
     }
 
     fn convert<'py>(
@@ -145,16 +172,23 @@ impl Bridge {
         match event {
             Event::Message { connection, kind, payload } => {
                 // Unbound means that Python has let go of it: the message is for nobody.
-                let Some(target) = self.connection(python, connection) else { return Ok(()) };
-                let payload = match kind {
-                    // The codec has validated it; checking again costs less than an unchecked conversion is worth.
-                    Kind::Text => match std::str::from_utf8(&payload) {
-                        Ok(text) => PyString::new(python, text).into_any(),
-                        Err(_) => return Ok(()),
-                    },
+                let Some(target) = self.target(python, connection) else { return Ok(()) };
+                let bytes = payload.len();
+                let message = match kind {
+                    Kind::Text => PyString::from_bytes(python, &payload)?.into_any(),
                     Kind::Binary => PyBytes::new(python, &payload).into_any(),
                 };
-                push(python, flat, Sort::Message, target, payload)
+                match target {
+                    Target::Function(target) => push(python, flat, Sort::Message, target, message),
+                    Target::Asked(receiver) => {
+                        let untaken = Untaken { message: message.unbind(), bytes };
+                        let Some(Resumption { run, wakeup }) = receiver.borrow_mut().deliver(python, untaken)
+                        else {
+                            return Ok(());
+                        };
+                        push(python, flat, Sort::Resumed, run.into_bound(python), wakeup.into_bound(python))
+                    }
+                }
             }
             Event::Writable { connection } => match self.connection(python, connection) {
                 Some(target) => push(python, flat, Sort::Writable, target, none()),
@@ -170,7 +204,7 @@ impl Bridge {
                 let asks = arrival.asks;
                 let request = Request { arrival: *arrival, bearer_cookie: self.bearer_cookie.clone() };
                 let request = Py::new(python, request)?;
-                let before = self.tables().arrivals.insert(id, request.clone_ref(python));
+                let before = self.tables().arrivals.insert(id.as_u64(), request.clone_ref(python));
                 drop(before);
                 if asks {
                     push(
@@ -184,29 +218,35 @@ impl Bridge {
                 Ok(())
             }
             Event::Withdrawn { connection, known } => {
-                let forgotten = self.tables().arrivals.remove(&connection);
+                let forgotten = self.tables().arrivals.remove(&connection.as_u64());
                 drop(forgotten);
                 let ticket = Py::new(python, Ticket { _known: known })?.into_bound(python).into_any();
                 push(python, flat, Sort::Withdrawn, name(python, connection), ticket)
             }
             Event::Opened(opened) => {
                 let id = opened.connection;
-                let request = self.tables().arrivals.remove(&id);
+                let request = self.tables().arrivals.remove(&id.as_u64());
                 let Some(gauge) = opened.gauge else {
                     let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
                     return push(python, flat, Sort::Opened, name(python, id), what);
                 };
-                let handle = Py::new(python, ConnectionHandle { id, gauge, link: Arc::clone(link) })?;
+                let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
+                let receiver = Py::new(python, receiver)?;
+                let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
                 let connection = self.blank.call0(python)?;
                 let birth = (
                     connection.clone_ref(python),
                     handle,
+                    receiver.clone_ref(python),
                     request,
                     opened.subprotocol,
                     opened.user.as_deref(),
                 );
                 born.push(birth.into_pyobject(python)?.into_any());
-                let before = self.bind(id, connection.clone_ref(python));
+                let is_asked = self.is_asked.get(opened.route).copied().unwrap_or_default();
+                let receiver = is_asked.then_some(receiver);
+                let held = Held { connection: connection.clone_ref(python), receiver };
+                let before = self.tables().connections.insert(id.as_u64(), held);
                 drop(before);
                 let route = opened.route.into_pyobject(python)?.into_any();
                 push(python, flat, Sort::Opened, connection.into_bound(python), route)
@@ -236,11 +276,12 @@ impl Bridge {
     ) -> PyResult<()> {
         let (request, connection) = {
             let mut tables = self.tables();
-            (tables.arrivals.remove(&closed.connection), tables.connections.remove(&closed.connection))
+            let id = closed.connection.as_u64();
+            (tables.arrivals.remove(&id), tables.connections.remove(&id))
         };
         drop(request);
         let target = match connection {
-            Some(connection) => connection.into_bound(python),
+            Some(held) => held.connection.into_bound(python),
             None => name(python, closed.connection),
         };
         let by = match closed.by {

@@ -1,6 +1,7 @@
 //! Receives calls on one connection · hands them to its shard as commands · owns the few numbers that both share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use pyo3::prelude::*;
 use streamconductor_core::close::{CloseCode, Ending};
@@ -14,12 +15,32 @@ use crate::convert::{Payload, check_channel};
 use crate::error;
 use crate::link::Link;
 
+/// Sends that need not wait still let other tasks run once in so many.
+const IN_A_ROW: u8 = 64;
+
+/// What became of a message; the numbers are those of `streamconductor.connection`.
+#[repr(u8)]
+enum Answer {
+    Sent = 0,
+    /// Sent, and it is time that others run.
+    SentMany = 1,
+    /// The caller must wait for `Writable`.
+    MustWait = 2,
+    /// The caller must wait for room in the shard's mailbox.
+    NoRoom = 3,
+    /// The connection is not open.
+    NotOpen = 4,
+    /// It is neither `str` nor `bytes`.
+    NotEncoded = 5,
+}
+
 /// The native half of `streamconductor.Connection`, which holds it. Made by the bridge when a connection opens.
 #[pyclass(frozen, module = "streamconductor._core")]
 pub struct ConnectionHandle {
     pub id: ConnectionId,
     pub gauge: Arc<Gauge>,
     pub link: Arc<Link>,
+    in_a_row: AtomicU8,
 }
 
 #[pymethods]
@@ -54,14 +75,13 @@ impl ConnectionHandle {
         self.gauge.state() as u8
     }
 
-    /// Sends if at most `high_water` bytes are buffered: 0. Else 1: the caller must wait for `Writable`; 2: for room
-    /// in the shard's mailbox; 3: the connection is not open.
+    /// Sends if at most `high_water` bytes are buffered.
     fn try_send(&self, python: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<u8> {
         self.check_thread(python, "send")?;
         if self.gauge.state() != Public::Open {
-            return Ok(3);
+            return Ok(Answer::NotOpen as u8);
         }
-        let payload = Payload::of(payload)?;
+        let Some(payload) = Payload::encoded(payload)? else { return Ok(Answer::NotEncoded as u8) };
         let limit = self.link.max_buffered();
         let size = payload.bytes().len() + header_size(payload.bytes().len());
         if size > limit {
@@ -70,22 +90,25 @@ impl ConnectionHandle {
         let high_water = self.link.high_water();
         // What would pass `max_buffered` waits as well, for low water: there it fits, or never will.
         if self.gauge.must_wait(high_water.min(limit - size)) {
-            return Ok(1);
+            return Ok(Answer::MustWait as u8);
         }
         if self.link.server.must_wait(self.id.shard()) {
-            return Ok(2);
+            return Ok(Answer::NoRoom as u8);
         }
         self.hand_over(python, &payload, true)?;
-        Ok(0)
+        // Only the loop's thread comes here.
+        let in_a_row = (self.in_a_row.load(Relaxed) + 1) % IN_A_ROW;
+        self.in_a_row.store(in_a_row, Relaxed);
+        Ok(if in_a_row == 0 { Answer::SentMany } else { Answer::Sent } as u8)
     }
 
-    /// Sends without waiting; raises `Full` where it would pass `max_buffered`. False: the connection is not open.
-    fn send_nowait(&self, python: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Sends without waiting; raises `Full` where it would pass `max_buffered`.
+    fn send_nowait(&self, python: Python<'_>, payload: &Bound<'_, PyAny>) -> PyResult<u8> {
         self.check_thread(python, "send_nowait")?;
         if self.gauge.state() != Public::Open {
-            return Ok(false);
+            return Ok(Answer::NotOpen as u8);
         }
-        let payload = Payload::of(payload)?;
+        let Some(payload) = Payload::encoded(payload)? else { return Ok(Answer::NotEncoded as u8) };
         let limit = self.link.max_buffered();
         let size = payload.bytes().len() + header_size(payload.bytes().len());
         if size > limit {
@@ -96,7 +119,7 @@ impl ConnectionHandle {
             return Err(error::full(python, buffered, size, limit));
         }
         self.hand_over(python, &payload, false)?;
-        Ok(true)
+        Ok(Answer::Sent as u8)
     }
 
     /// Whether more than `low_water` bytes are buffered; if so, one `Writable` will follow.
@@ -186,6 +209,11 @@ impl ConnectionHandle {
 }
 
 impl ConnectionHandle {
+    /// A handle of a connection.
+    pub fn new(id: ConnectionId, gauge: Arc<Gauge>, link: Arc<Link>) -> Self {
+        Self { id, gauge, link, in_a_row: AtomicU8::new(0) }
+    }
+
     fn check_process(&self, python: Python<'_>) -> PyResult<()> {
         if self.link.is_orphaned() { Err(error::forked(python)) } else { Ok(()) }
     }

@@ -34,6 +34,17 @@ impl<'py> Payload<'py> {
         }
     }
 
+    /// Borrows a payload that needs no encoding; `None`: the Python side must encode it first.
+    pub fn encoded(value: &'py Bound<'py, PyAny>) -> PyResult<Option<Self>> {
+        Ok(if let Ok(text) = value.cast_exact::<PyString>() {
+            Some(Self::Text(text.to_str()?))
+        } else if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+            Some(Self::Binary(bytes.as_bytes()))
+        } else {
+            None
+        })
+    }
+
     /// Text or binary.
     pub fn kind(&self) -> Kind {
         match self {

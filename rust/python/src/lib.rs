@@ -12,6 +12,7 @@ mod error;
 mod health;
 mod link;
 mod load;
+mod receiver;
 mod request;
 mod rules;
 mod server;
@@ -42,6 +43,8 @@ mod _core {
     use crate::link::forked;
     #[pymodule_export]
     use crate::load::LoadRun;
+    #[pymodule_export]
+    use crate::receiver::Receiver;
     #[pymodule_export]
     use crate::request::Request;
     #[pymodule_export]

@@ -5,9 +5,9 @@
 //! What waits for the end of the loop's turn is only the wake. A shard that is awake anyway, or whose tick has
 //! come, takes the commands earlier: a loop that blocks after a send does not hold the send back.
 
+use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
-use std::thread::ThreadId;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -42,6 +42,21 @@ pub fn forked() {
     FORKS.fetch_add(1, Relaxed);
 }
 
+/// A number of the calling thread, which no other ever has. Asked for with every message, and cheaper than the standard
+/// library's, which counts a reference.
+fn thread_number() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER.with(|number| {
+        if number.get() == 0 {
+            number.set(LAST.fetch_add(1, Relaxed) + 1);
+        }
+        number.get()
+    })
+}
+
 /// Compresses without the interpreter where that takes longer than to let go of it and to get it back.
 fn unlocked<T: Send>(python: Python<'_>, bytes: usize, compress: impl FnOnce() -> T + Send) -> T {
     if bytes < UNLOCKED { compress() } else { python.detach(compress) }
@@ -66,15 +81,16 @@ pub struct Link {
     corked: Box<[Corked]>,
     /// Whether the end of this turn of the loop will wake the shards.
     is_scheduled: AtomicBool,
-    loop_thread: ThreadId,
+    loop_thread: u64,
     forks: u32,
+    event_loop: Py<PyAny>,
     /// Called once per turn of the loop to have `uncork` called at its end.
     schedule: Py<PyAny>,
 }
 
 impl Link {
     /// A link for the loop of the calling thread. `schedule` is a plain callable without arguments.
-    pub fn new(server: Server, schedule: Py<PyAny>) -> Arc<Self> {
+    pub fn new(server: Server, event_loop: Py<PyAny>, schedule: Py<PyAny>) -> Arc<Self> {
         let corked = (0..server.shards()).map(|_| Corked::default()).collect();
         Arc::new(Self {
             server: Arc::new(server),
@@ -85,8 +101,9 @@ impl Link {
             max_inbound: AtomicUsize::new(0),
             corked,
             is_scheduled: AtomicBool::new(false),
-            loop_thread: std::thread::current().id(),
+            loop_thread: thread_number(),
             forks: FORKS.load(Relaxed),
+            event_loop,
             schedule,
         })
     }
@@ -126,9 +143,14 @@ impl Link {
         self.server.now().after(ahead)
     }
 
+    /// The loop, as asyncio knows it.
+    pub fn event_loop(&self) -> &Py<PyAny> {
+        &self.event_loop
+    }
+
     /// Whether the caller is the loop's thread.
     pub fn is_on_loop(&self) -> bool {
-        std::thread::current().id() == self.loop_thread
+        thread_number() == self.loop_thread
     }
 
     /// Whether the process was forked since: the threads stayed in the parent.

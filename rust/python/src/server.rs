@@ -24,6 +24,7 @@ use crate::convert::{Payload, check_channel};
 use crate::error;
 use crate::health::HealthVerdict;
 use crate::link::Link;
+use crate::receiver::Receiver;
 use crate::request::Request;
 use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
 use crate::site;
@@ -43,21 +44,23 @@ pub struct Server {
 
 #[pymethods]
 impl Server {
-    /// Binds and starts. `schedule` is called once per turn of the loop in which something was sent; `blank` makes
+    /// Binds and starts, for the loop of the calling thread. `schedule` is called once per turn of the loop in which something was sent; `blank` makes
     /// the Python object of each connection that opens, without running any Python code.
     #[staticmethod]
     fn start(
         python: Python<'_>,
         settings: ServerSettings,
+        event_loop: Py<PyAny>,
         schedule: Py<PyAny>,
         blank: Py<PyAny>,
         bearer_cookie: Option<String>,
     ) -> PyResult<Self> {
+        let is_asked = settings.routes.iter().map(|route| route.is_asked).collect();
         let Started { link, readiness, doorbell, tokens } =
-            starting::start(python, settings, schedule, bearer_cookie.clone())?;
+            starting::start(python, settings, event_loop, schedule, bearer_cookie.clone())?;
         Ok(Self {
             link: Mutex::new(Some(link)),
-            bridge: Bridge::new(blank, bearer_cookie),
+            bridge: Bridge::new(blank, is_asked, bearer_cookie),
             readiness,
             doorbell,
             tokens,
@@ -269,14 +272,15 @@ impl Server {
         Ok(self.bridge.connection(python, parse_id(id)?))
     }
 
-    /// Takes hold of a connection that Python does not hold yet: makes its handle.
-    fn hold(&self, python: Python<'_>, id: &str) -> PyResult<ConnectionHandle> {
+    /// Takes hold of a connection that Python does not hold yet: makes its handle and its receiver.
+    fn hold(&self, python: Python<'_>, id: &str) -> PyResult<(ConnectionHandle, Receiver)> {
         let link = self.link(python)?;
         let id = parse_id(id)?;
         let gauge = Arc::new(Gauge::new(&link.server.foundations().ledger));
         gauge.set_state(Public::Open);
         link.tell(id.shard(), Command::Hold { connection: id, gauge: Arc::clone(&gauge) });
-        Ok(ConnectionHandle { id, gauge, link })
+        let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(&link));
+        Ok((ConnectionHandle::new(id, gauge, link), receiver))
     }
 
     /// Remembers the Python object that was made for a handle.

@@ -160,6 +160,8 @@ pub struct RouteSetting {
     pub has_origins: bool,
     pub origins: Option<OriginNames>,
     pub receives: bool,
+    /// A coroutine asks for its messages.
+    pub is_asked: bool,
     pub held: bool,
     pub heartbeat_message: Option<String>,
 }

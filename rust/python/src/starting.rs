@@ -36,6 +36,7 @@ pub struct Started {
 pub fn start(
     python: Python<'_>,
     settings: ServerSettings,
+    event_loop: Py<PyAny>,
     schedule: Py<PyAny>,
     bearer_cookie: Option<String>,
 ) -> PyResult<Started> {
@@ -82,7 +83,7 @@ pub fn start(
     let server = python
         .detach(|| Server::start(settings_of_net, Arc::new(site), registry, foundations))
         .map_err(|error| error::start(python, &error))?;
-    let link = Link::new(server, schedule);
+    let link = Link::new(server, event_loop, schedule);
     link.adopt(&limits);
     Ok(Started { link, readiness, doorbell, tokens })
 }
