@@ -12,6 +12,7 @@ nothing that outlives its block.
 
 from __future__ import annotations
 
+from .factories import Chaos, Serve
 from .faults import Changes, Direction, Faults, Scope
 from .proxy import ChaosProxy
 from .record import Counters, Log, LogEntry
@@ -21,6 +22,7 @@ from .serving import Serving, serving
 __all__ = [
     "Action",
     "Changes",
+    "Chaos",
     "ChaosProxy",
     "Counters",
     "Direction",
@@ -28,6 +30,7 @@ __all__ = [
     "Log",
     "LogEntry",
     "Scope",
+    "Serve",
     "Serving",
     "Step",
     "random_steps",

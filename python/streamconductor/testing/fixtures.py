@@ -10,36 +10,17 @@ mode, with anyio's plugin on asyncio, and with ``asyncio.run`` in a plain test.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from collections.abc import Iterator
 
 import pytest
 
 from ..server import Server
+from .factories import Chaos, Serve
 from .faults import Faults
 from .proxy import ChaosProxy
 from .serving import Serving, serving
 
-__all__ = ["Chaos", "Serve", "streamconductor_chaos", "streamconductor_server"]
-
-Serve = Callable[[Server], AbstractAsyncContextManager[Serving]]
-"""What `streamconductor_server` is."""
-
-
-class Chaos(Protocol):
-    """What `streamconductor_chaos` is."""
-
-    def __call__(
-        self, target: Serving | Server | int, *, seed: int | None = None, faults: Faults | None = None
-    ) -> ChaosProxy:
-        """A proxy, to be entered.
-
-        Args:
-            target: what runs, or a port of 127.0.0.1.
-            seed: as in `ChaosProxy`; `None`: the test's own, always the same for a test of that name.
-            faults: as in `ChaosProxy`.
-        """
+__all__ = ["streamconductor_chaos", "streamconductor_server"]
 
 
 @pytest.fixture

@@ -160,7 +160,6 @@ class Flow:
 
     def _take(self, data: bytes) -> None:
         now = time.monotonic()
-        data = self._corrupt(data)
         begin = 0
         while True:
             place = self.offset + begin
@@ -180,22 +179,24 @@ class Flow:
     def _corrupt_from(self) -> None:
         """Looks for the next byte to corrupt, from here on."""
         probability = self.faults.corruption
-        self._corrupt_next = self._dice.next_corrupt(self.offset, probability) if probability else None
+        self._corrupt_next = self._dice.next_corrupt(self._written, probability) if probability else None
 
-    def _corrupt(self, data: bytes) -> bytes:
-        end = self.offset + len(data)
-        places = {place for place in self.faults.corrupt_at if self.offset <= place < end}
+    def _corrupted(self, data: memoryview) -> memoryview:
+        """What is to pass next, with its bits flipped."""
+        begin, end = self._written, self._written + len(data)
+        places = {place for place in self.faults.corrupt_at if begin <= place < end}
         while self._corrupt_next is not None and self._corrupt_next < end:
-            places.add(self._corrupt_next)
+            if self._corrupt_next >= begin:
+                places.add(self._corrupt_next)
             self._corrupt_next = self._dice.next_corrupt(self._corrupt_next + 1, self.faults.corruption)
         if not places:
             return data
         changed = bytearray(data)
         for place in sorted(places):
             bit = self._dice.bit(place)
-            changed[place - self.offset] ^= bit
+            changed[place - begin] ^= bit
             self._watcher.corrupted(self.direction, place, bit)
-        return bytes(changed)
+        return memoryview(changed)
 
     async def _write(self) -> None:
         assert self._sink is not None
@@ -225,10 +226,11 @@ class Flow:
         loop = asyncio.get_running_loop()
         view = memoryview(data)
         while view:
+            await self._pace(min(len(view), self._piece(), self._watcher.allowance(self.direction)))
+            # Asked again: there may have been orders meanwhile.
             size = min(len(view), self._piece(), self._watcher.allowance(self.direction))
-            await self._pace(size)
             try:
-                await loop.sock_sendall(sink, view[:size])
+                await loop.sock_sendall(sink, self._corrupted(view[:size]))
             except OSError:
                 self.discard()
                 self._watcher.sink_reset(self.direction)
@@ -238,8 +240,9 @@ class Flow:
             self._on_the_way -= size
             _wake(self._room)
             self._watcher.passed(self.direction, size)
-            # What was ordered because these bytes have passed comes before the next ones, and a receiver in this loop
-            # has its turn between two pieces.
+            # What was ordered because these bytes have passed comes before the next ones. Twice, so that a receiver in
+            # this loop reads between two pieces: what the loop finds readable comes behind what it has to do anyway.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
         return True
 
