@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -188,3 +190,28 @@ except AttributeError as error:
 """
     run = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
     assert (run.stdout, run.stderr) == ("module 'streamconductor' has no attribute 'nothing'\n", "")
+
+
+def test_everything_public_is_described() -> None:
+    silent = []
+    for name in sc.testing.__all__:
+        value = getattr(sc.testing, name)
+        if not inspect.isclass(value) and not inspect.isroutine(value):
+            continue  # a type's other name
+        members = {
+            f"{name}.{member}": found
+            for member, found in vars(value).items()
+            if not member.startswith("_") and (inspect.isroutine(found) or isinstance(found, property))
+        }
+        for full, found in {name: value, **members}.items():
+            silent += [full] if not found.__doc__ else []
+            if inspect.isfunction(found):
+                given = [each for each in inspect.signature(found).parameters if each != "self"]
+                silent += [f"{full}({each})" for each in given if not _is_described(each, found, value)]
+    assert silent == []
+    assert sc.testing.__all__ == sorted(sc.testing.__all__)
+
+
+def _is_described(parameter: str, function: Any, owner: Any) -> bool:
+    text = f"{function.__doc__}\n{owner.__doc__}"
+    return bool(re.search(rf"`{parameter}`|^ +{parameter}: |parameters are the fields of", text, re.M))

@@ -9,31 +9,18 @@ import contextlib
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Protocol
 
 from .dice import Dice
 from .faults import DIRECTIONS, Direction, Faults
 from .flow import Flow
 from .record import Counters, Log
+from .script import Gate
 
-__all__ = ["Link", "Owner", "open_socket"]
+__all__ = ["Link", "open_socket"]
 
 # Bytes that the kernel keeps for each side of a socket. Its own choice would be megabytes, and a reader that stops
 # would be felt by the sender only when these are full.
 _KERNEL_BUFFER = 65_536
-
-
-class Owner(Protocol):
-    """The proxy."""
-
-    counters: Counters
-    log: Log
-
-    def allowance(self, direction: Direction) -> int:
-        """How many bytes may pass before a script must be asked again."""
-
-    def passed(self, direction: Direction, count: int) -> None:
-        """That many bytes have passed."""
 
 
 def open_socket(family: int) -> socket.socket:
@@ -62,7 +49,9 @@ class Link:
         *,
         faults: Mapping[Direction, Faults],
         seed: int,
-        owner: Owner,
+        gate: Gate,
+        counters: Counters,
+        log: Log,
     ) -> None:
         self.number = number
         self._near = near
@@ -71,7 +60,9 @@ class Link:
         self._faults: dict[Direction, Faults] = {}
         self._flows: dict[Direction, Flow] = {}
         self._seed = seed
-        self._owner = owner
+        self._gate = gate
+        self._counters = counters
+        self._log = log
         self._over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._ended: set[Direction] = set()
         # In which a black hole has been: of what it swallowed nobody must hear, not even of an end.
@@ -112,8 +103,8 @@ class Link:
             await self._connect()
             is_reset = await self._carry()
         except OSError as error:
-            self._owner.counters.unreachable += 1
-            self._owner.log.add(f"the target is unreachable: {error}", self.number)
+            self._counters.unreachable += 1
+            self._log.add(f"the target is unreachable: {error}", self.number)
             is_reset = True
         finally:
             for each in (self._near, self._far):
@@ -122,7 +113,7 @@ class Link:
 
     async def _connect(self) -> None:
         if len(self._dark) == len(DIRECTIONS):
-            self._owner.log.add("accepted and left in silence", self.number)
+            self._log.add("accepted and left in silence", self.number)
             return
         loop = asyncio.get_running_loop()
         if isinstance(self._target, str):
@@ -165,21 +156,22 @@ class Link:
     # What the flows tell.
 
     def allowance(self, direction: Direction) -> int:
-        """See `Owner`."""
-        return self._owner.allowance(direction)
+        """What the script leaves."""
+        return self._gate.allowance(direction)
 
     def passed(self, direction: Direction, count: int) -> None:
-        """See `Owner`."""
-        self._owner.passed(direction, count)
+        """Counts them, and lets the script have its turn."""
+        setattr(self._counters, direction, getattr(self._counters, direction) + count)
+        self._gate.passed(direction, count)
 
     def swallowed(self, direction: Direction, count: int) -> None:
         """Counts them."""
-        self._owner.counters.swallowed += count
+        self._counters.swallowed += count
 
     def corrupted(self, direction: Direction, offset: int, bit: int) -> None:
         """Counts and logs it."""
-        self._owner.counters.corrupted += 1
-        self._owner.log.add(f"bit 0x{bit:02x} flipped", self.number, direction, offset)
+        self._counters.corrupted += 1
+        self._log.add(f"bit 0x{bit:02x} flipped", self.number, direction, offset)
 
     def source_reset(self, direction: Direction) -> None:
         """An RST passes on like everything else, at once: it is about what is on its way, too."""

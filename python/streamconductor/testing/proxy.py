@@ -8,7 +8,6 @@ import asyncio
 import os
 import random
 import socket
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -19,7 +18,7 @@ from .faults import DIRECTIONS, Changes, Direction, Faults, Scope, directions_of
 from .link import Link
 from .listener import Listener
 from .record import Counters, Log
-from .script import Script, Step
+from .script import Gate, Script, Step
 
 __all__ = ["ChaosProxy"]
 
@@ -79,7 +78,7 @@ class ChaosProxy:
         self._faults: dict[Direction, Faults] = dict.fromkeys(DIRECTIONS, faults or Faults())
         self._listener: Listener | None = None
         self._links: dict[asyncio.Task[None], Link] = {}
-        self._script: Script | None = None
+        self._gate = Gate()
         self._arrivals: list[float] = []
         self._arrived = asyncio.Event()
         self._last_order = time.monotonic()
@@ -98,8 +97,8 @@ class ChaosProxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._script is not None:
-            self._script.stop()
+        if self._gate.script is not None:
+            self._gate.script.stop()
         self._entered().close()
         for task in self._links:
             task.cancel()
@@ -180,11 +179,11 @@ class ChaosProxy:
             RuntimeError: another script is not over, or the proxy does not run.
         """
         self._entered()
-        if self._script is not None and not self._script.over.done():
+        if self._gate.script is not None and not self._gate.script.over.done():
             raise RuntimeError("a script plays already; await it, or put its steps and these into one")
-        self._script = Script(list(steps), self._perform, self._loop.create_future())
-        self._script.start()
-        return self._script.over
+        self._gate.script = Script(list(steps), self._perform, self._loop.create_future())
+        self._gate.script.start()
+        return self._gate.script.over
 
     def _perform(self, step: Step) -> None:
         listener = self._entered()
@@ -245,7 +244,14 @@ class ChaosProxy:
         self.counters.connections += 1
         self.counters.open += 1
         link = Link(
-            self.counters.connections, near, self._target, faults=self._faults, seed=self.seed, owner=self
+            self.counters.connections,
+            near,
+            self._target,
+            faults=self._faults,
+            seed=self.seed,
+            gate=self._gate,
+            counters=self.counters,
+            log=self.log,
         )
         task = self._loop.create_task(link.run(), name=f"chaos connection {link.number}")
         self._links[task] = link
@@ -258,16 +264,6 @@ class ChaosProxy:
             self._loop.call_exception_handler(
                 {"message": f"{task.get_name()} failed", "exception": error, "task": task}
             )
-
-    def allowance(self, direction: Direction) -> int:
-        """How many bytes may pass before a step of the script may be due; for the proxy's connections."""
-        return sys.maxsize if self._script is None else self._script.allowance(direction)
-
-    def passed(self, direction: Direction, count: int) -> None:
-        """That many bytes, `count`, have passed in a `direction`; told by the proxy's connections."""
-        setattr(self.counters, direction, getattr(self.counters, direction) + count)
-        if self._script is not None:
-            self._script.passed(direction, count)
 
     # What was done.
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 from .faults import Changes, Direction, Faults, Scope, check_scope, directions_of
 
-__all__ = ["Action", "Script", "Step", "random_steps"]
+__all__ = ["Action", "Gate", "Script", "Step", "random_steps"]
 
 Action = Literal["disturb", "reset", "half_close", "refuse", "restore"]
 """The orders of `ChaosProxy`, by the names of its methods."""
@@ -174,3 +174,19 @@ class Script:
         if step.after_bytes:
             self._awaited, self._remaining = step, step.after_bytes
         return bool(step.after_bytes)
+
+
+class Gate:
+    """Where the bytes of all connections pass by whatever script plays."""
+
+    def __init__(self) -> None:
+        self.script: Script | None = None
+
+    def allowance(self, direction: Direction) -> int:
+        """How many bytes may pass before the next step may be due."""
+        return sys.maxsize if self.script is None else self.script.allowance(direction)
+
+    def passed(self, direction: Direction, count: int) -> None:
+        """That many bytes have passed."""
+        if self.script is not None:
+            self.script.passed(direction, count)
