@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streamconductor.testing import ChaosProxy, Step, random_steps
+from streamconductor.testing import ChaosProxy, Faults, Step, random_steps
 from tests.support.live import until
 from tests.support.proxied import PATIENCE, Client, connected, through
 from tests.support.recording_server import recording
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.every_loop
 
 
 async def test_a_step_comes_after_exactly_so_many_bytes() -> None:
-    async with through() as (server, proxy, client):
+    async with through(faults=Faults(slicing=100)) as (server, proxy, client):
         over = proxy.script(
             [
                 Step(after_bytes=1_000, counted="upstream", change={"bandwidth": 0}),

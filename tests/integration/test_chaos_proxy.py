@@ -153,16 +153,16 @@ async def test_a_black_hole_swallows_and_nobody_hears_of_it() -> None:
         client.writer.write(b"lost")
         server.connections[0].writer.write(b"lost, too")
         await until(lambda: proxy.counters.swallowed == 13)
+        # Those to come were left alone.
+        async with connected(proxy) as other:
+            other.writer.write(b"other")
+            assert await other.hears(5) == b"other"
         proxy.restore()
         client.writer.write(b"after")
         client.writer.write_eof()
         assert await client.hears_nothing()
         assert server.connections[0].data == b"before"
         assert server.connections[0].ending is None
-        # Those to come were left alone.
-        async with connected(proxy) as other:
-            other.writer.write(b"other")
-            assert await other.hears(5) == b"other"
 
 
 @pytest.mark.parametrize("ending", ["FIN", "RST"])
