@@ -83,8 +83,17 @@ def test_a_sample_runs(sample: Sample, tmp_path: Path) -> None:
     if sample.reason is not None:
         pytest.skip(f"{sample.place} is not run: {sample.reason}")
     if TESTS.search(sample.text):
-        options = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider")
-        code, output = ended("-m", "pytest", *options, str(_written(sample, tmp_path)), cwd=tmp_path)
+        plugins = ("-p", "no:cacheprovider", "-p", "asyncio", "-p", "timeout")
+        command = (
+            "-m",
+            "pytest",
+            "-c",
+            str(ROOT / "pyproject.toml"),
+            *plugins,
+            str(_written(sample, tmp_path)),
+        )
+        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        code, output = ended(*command, cwd=tmp_path, environment=environment)
         assert code == 0, "\n".join(output)
         assert re.search(r"^=+ 1 passed in ", output[-1])
     elif SERVING.search(sample.text):

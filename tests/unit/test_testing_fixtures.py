@@ -41,9 +41,7 @@ PLAIN = """
 def test_speak(streamconductor_server, streamconductor_chaos):
     asyncio.run(speak(streamconductor_server, streamconductor_chaos))
 """
-NO_ASYNCIO, NO_ANYIO = ("-p", "no:asyncio"), ("-p", "no:anyio")
-AUTO, STRICT = ("-o", "asyncio_mode=auto", *NO_ANYIO), ("-o", "asyncio_mode=strict", *NO_ANYIO)
-LOOP_SCOPE = ("-o", "asyncio_default_fixture_loop_scope=function")
+PYTEST_ASYNCIO = ("-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function")
 ANYIO = """
 @pytest.fixture
 def anyio_backend():
@@ -56,24 +54,23 @@ pytestmark = pytest.mark.anyio
 def run(tmp_path: Path, text: str, *options: str) -> tuple[int, str]:
     path = tmp_path / "test_suite.py"
     path.write_text(text)
-    # Of no project, so that no settings but these count.
-    code, output = ended(
-        "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *options, str(path), cwd=tmp_path
-    )
+    # Of no project, and without the plugins that happen to be installed, so that nothing counts but these options.
+    command = ("-m", "pytest", "-W", "error", "-p", "no:cacheprovider", *options, str(path))
+    code, output = ended(*command, cwd=tmp_path, environment={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
     return code, "\n".join(output)
 
 
 @pytest.mark.parametrize(
     ("text", "options"),
     [
-        pytest.param(COROUTINE, (*AUTO, *LOOP_SCOPE), id="pytest-asyncio, auto"),
+        pytest.param(COROUTINE, (*PYTEST_ASYNCIO, "-o", "asyncio_mode=auto"), id="pytest-asyncio, auto"),
         pytest.param(
             "pytestmark = pytest.mark.asyncio" + COROUTINE,
-            (*STRICT, *LOOP_SCOPE),
+            (*PYTEST_ASYNCIO, "-o", "asyncio_mode=strict"),
             id="pytest-asyncio, strict",
         ),
-        pytest.param(ANYIO + COROUTINE, NO_ASYNCIO, id="anyio"),
-        pytest.param(PLAIN, (*NO_ASYNCIO, *NO_ANYIO), id="asyncio.run"),
+        pytest.param(ANYIO + COROUTINE, ("-p", "anyio"), id="anyio"),
+        pytest.param(PLAIN, (), id="asyncio.run"),
     ],
 )
 def test_they_go_with(text: str, options: tuple[str, ...], tmp_path: Path) -> None:
@@ -89,7 +86,7 @@ def test_of_a_failure_the_report_is_shown_and_its_seed_is_the_tests_own(tmp_path
     text += PLAIN.replace("test_speak", "test_speak_too")
     reports = []
     for _ in range(2):
-        code, output = run(tmp_path, text, *NO_ASYNCIO, *NO_ANYIO)
+        code, output = run(tmp_path, text)
         assert code == 1, output
         # As a note of the error, and printed for what fails outside of the block.
         assert len(re.findall(r"^E +ChaosProxy in front of .*, seed=\d+$", output, re.M)) == 2
