@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -174,3 +176,20 @@ async def test_it_must_be_entered_once() -> None:
     with pytest.raises(RuntimeError, match="once"):
         async with proxy:
             pass
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_a_proxy_that_is_left_at_once_leaves_no_socket(turns: int) -> None:
+    process = psutil.Process()
+    async with recording() as server:
+        before = process.num_fds()
+        async with ChaosProxy("127.0.0.1", server.port) as proxy:
+            # In the kernel's backlog, accepted, or on the way to the target, as the turns of the loop will have it.
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+        client.close()
+        for heard in server.connections:
+            heard.writer.transport.abort()
+        gc.collect()
+        await until(lambda: process.num_fds() == before)

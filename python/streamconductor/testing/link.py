@@ -107,9 +107,12 @@ class Link:
             self._log.add(f"the target is unreachable: {error}", self.number)
             is_reset = True
         finally:
-            for each in (self._near, self._far):
-                if each is not None:
-                    _close(each, is_reset)
+            self.close(is_reset=is_reset)
+
+    def close(self, *, is_reset: bool) -> None:
+        """Closes both sockets, if they are open: by an RST, or by a FIN."""
+        for each in filter(None, (self._near, self._far)):
+            _close(each, is_reset)
 
     async def _connect(self) -> None:
         if len(self._dark) == len(DIRECTIONS):

@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import time
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from types import TracebackType
@@ -79,7 +80,7 @@ class ChaosProxy:
         self._listener: Listener | None = None
         self._links: dict[asyncio.Task[None], Link] = {}
         self._gate = Gate()
-        self._arrivals: list[float] = []
+        self._arrivals: deque[float] = deque(maxlen=10_000)
         self._arrived = asyncio.Event()
         self._last_order = time.monotonic()
 
@@ -229,7 +230,7 @@ class ChaosProxy:
         """Waits for the first connection that was accepted after that moment; its own `time.monotonic()`.
 
         Args:
-            after: a `time.monotonic()`; 0: the very first connection.
+            after: a `time.monotonic()`; 0: the very first connection, or of the last 10,000 the first.
         """
         while True:
             for moment in self._arrivals:
@@ -258,7 +259,8 @@ class ChaosProxy:
         task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._links[task]
+        # Also one that was cancelled before its first turn.
+        self._links.pop(task).close(is_reset=False)
         self.counters.open -= 1
         if not task.cancelled() and (error := task.exception()) is not None:
             self._loop.call_exception_handler(
