@@ -93,7 +93,8 @@ async def test_one_script_at_a_time() -> None:
 async def test_whatever_a_seed_does_nothing_is_left(seed: int) -> None:
     process = psutil.Process()
     async with recording(echoes=True) as server:
-        before = (process.num_fds(), asyncio.all_tasks())
+        gc.collect()  # what other tests have left to it
+        tasks, descriptors = asyncio.all_tasks(), process.num_fds()
         async with ChaosProxy("127.0.0.1", server.port, seed=seed) as proxy:
             over = proxy.script(random_steps(seed, seconds=0.5, count=12, corruption=True))
             while not over.done():
@@ -108,7 +109,7 @@ async def test_whatever_a_seed_does_nothing_is_left(seed: int) -> None:
                 assert await client.hears(11) == b"still there"
         for heard in server.connections:
             heard.writer.transport.abort()
-        await until(lambda: (process.num_fds(), asyncio.all_tasks()) == before)
+        await until(lambda: process.num_fds() <= descriptors and asyncio.all_tasks() == tasks)
         assert proxy.counters.open == 0
 
 
@@ -182,6 +183,7 @@ async def test_it_must_be_entered_once() -> None:
 async def test_a_proxy_that_is_left_at_once_leaves_no_socket(turns: int) -> None:
     process = psutil.Process()
     async with recording() as server:
+        gc.collect()
         before = process.num_fds()
         async with ChaosProxy("127.0.0.1", server.port) as proxy:
             # In the kernel's backlog, accepted, or on the way to the target, as the turns of the loop will have it.
@@ -192,4 +194,4 @@ async def test_a_proxy_that_is_left_at_once_leaves_no_socket(turns: int) -> None
         for heard in server.connections:
             heard.writer.transport.abort()
         gc.collect()
-        await until(lambda: process.num_fds() == before)
+        await until(lambda: process.num_fds() <= before)
