@@ -3,6 +3,8 @@
 Start with `Server`, `Config` and `run`; see the README for a first program.
 """
 
+import typing
+
 from ._core import Request, __version__
 from .admission import Accept, Reject
 from .close import CloseCode
@@ -72,3 +74,15 @@ __all__ = [
     "run",
     "serve",
 ]
+
+if typing.TYPE_CHECKING:
+    from . import testing as testing
+else:
+
+    def __getattr__(name: str) -> object:
+        """``sc.testing`` is imported by whoever first asks for it, and by no server."""
+        if name == "testing":
+            import importlib
+
+            return importlib.import_module(".testing", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -17,7 +18,7 @@ from playwright.async_api import Page
 from websockets.asyncio.client import connect
 
 from examples.demo.app import HEARTBEAT, Demo
-from tests.support.relay import Relay
+from streamconductor.testing import ChaosProxy
 
 PING_INTERVAL = 0.5
 ROOT = Path(__file__).parents[2]
@@ -179,12 +180,13 @@ async def test_the_page_comes_back_after_a_restart_on_the_same_port(page: Page) 
 
 
 async def test_the_page_comes_back_out_of_a_black_hole_within_three_intervals(page: Page) -> None:
-    async with running() as demo, Relay(demo.server.port) as relay:
-        await visit(page, relay.port)
+    async with running() as demo, ChaosProxy("127.0.0.1", demo.server.port) as proxy:
+        await visit(page, proxy.port)
         for count in (2, 3):
             await until(page, "#messages", lambda text: text.isdigit() and int(text) > 0)
-            swallowed = relay.black_hole()
-            took = await asyncio.wait_for(relay.arrival(), 10) - swallowed
+            proxy.disturb(black_hole=True, scope="live")
+            swallowed = time.monotonic()
+            took = await asyncio.wait_for(proxy.arrival(swallowed), 10) - swallowed
             assert took <= 3 * PING_INTERVAL
             await links(page, count)
 

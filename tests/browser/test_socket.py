@@ -18,7 +18,7 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from tests.support.relay import Relay
+from streamconductor.testing import ChaosProxy
 
 SCRIPT = Path(__file__).parents[2] / "python/streamconductor/static/streamconductor.js"
 PING_INTERVAL = 0.5
@@ -277,13 +277,14 @@ async def test_without_heartbeat_message_silence_is_no_reason_and_nothing_is_swa
 async def test_through_a_black_hole_it_dials_again_within_three_intervals(
     blank: Page, peer: Peer, luck: float
 ) -> None:
-    async with Relay(peer.port) as relay:
+    async with ChaosProxy("127.0.0.1", peer.port) as proxy:
         await blank.evaluate("(luck) => { Math.random = () => luck; }", luck)
-        await connect(blank, relay.port)
+        await connect(blank, proxy.port)
         await heartbeats(peer, await peer.connections.get(), 2)
         for opened in range(2, 5):  # the third loss comes before the first counts as forgotten
-            swallowed = relay.black_hole()
-            took = await asyncio.wait_for(relay.arrival(), 10) - swallowed
+            proxy.disturb(black_hole=True, scope="live")
+            swallowed = time.monotonic()
+            took = await asyncio.wait_for(proxy.arrival(swallowed), 10) - swallowed
             assert took <= 3 * PING_INTERVAL
             assert took >= 0.5 * PING_INTERVAL  # the last heartbeat is at most one interval older
             await seen(blank, "open", opened)
@@ -293,12 +294,12 @@ async def test_through_a_black_hole_it_dials_again_within_three_intervals(
 
 
 async def test_an_attempt_that_nobody_answers_is_given_up_after_five_seconds(blank: Page, peer: Peer) -> None:
-    async with Relay(peer.port) as relay:
-        relay.black_hole(new=True)
-        await connect(blank, relay.port)
-        first = await relay.arrival()
-        relay.restore()
-        second = await asyncio.wait_for(relay.arrival(), 10)
+    async with ChaosProxy("127.0.0.1", peer.port) as proxy:
+        proxy.disturb(black_hole=True)
+        await connect(blank, proxy.port)
+        first = await proxy.arrival()
+        proxy.restore()
+        second = await asyncio.wait_for(proxy.arrival(first), 10)
         assert 4.5 < second - first < 5 + PING_INTERVAL / 2 + 0.5
         await seen(blank, "open")
 
@@ -455,10 +456,10 @@ async def test_closing_ends_it_in_every_state(blank: Page, peer: Peer) -> None:
     await blank.evaluate("dispatchEvent(new Event('online'))")
     assert peer.connections.empty()
 
-    async with Relay(peer.port) as relay:  # during an attempt
-        relay.black_hole(new=True)
-        await connect(blank, relay.port)
-        await relay.arrival()
+    async with ChaosProxy("127.0.0.1", peer.port) as proxy:  # during an attempt
+        proxy.disturb(black_hole=True)
+        await connect(blank, proxy.port)
+        await proxy.arrival()
         await blank.evaluate("socket.close()")
         assert (await seen(blank, "close"))[0]["code"] == 1006
         assert await noted(blank, "reconnecting") == 0

@@ -20,7 +20,9 @@ LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """The loop that all of them run in: asyncio's, or the one that EVENT_LOOP names."""
+    """The loop that they run in: asyncio's, or the one that EVENT_LOOP names; both where a mark says so."""
+    if item.get_closest_marker("every_loop"):
+        return LOOPS
     name = os.environ.get("EVENT_LOOP", "asyncio")
     if name not in LOOPS:
         raise pytest.UsageError(f"EVENT_LOOP={name}: choose one of {', '.join(LOOPS)}")
@@ -29,6 +31,7 @@ def pytest_asyncio_loop_factories(
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: takes more than ten seconds; deselect with -m 'not slow'")
+    config.addinivalue_line("markers", "every_loop: runs in each event loop that is supported")
 
 
 @pytest.fixture(autouse=True)

@@ -47,6 +47,7 @@ if not started:
 """
 
 SAMPLES = list(samples("python"))
+TESTS = re.compile(r"^(?:async )?def test_", re.M)
 SERVING = re.compile(r"^\s*(?:sc\.run\(|await \w+\.serve_forever\(|asyncio\.run\()", re.M)
 
 
@@ -81,7 +82,21 @@ def _sample(word: str) -> Sample:
 def test_a_sample_runs(sample: Sample, tmp_path: Path) -> None:
     if sample.reason is not None:
         pytest.skip(f"{sample.place} is not run: {sample.reason}")
-    if SERVING.search(sample.text):
+    if TESTS.search(sample.text):
+        plugins = ("-p", "no:cacheprovider", "-p", "asyncio", "-p", "timeout")
+        command = (
+            "-m",
+            "pytest",
+            "-c",
+            str(ROOT / "pyproject.toml"),
+            *plugins,
+            str(_written(sample, tmp_path)),
+        )
+        environment = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        code, output = ended(*command, cwd=tmp_path, environment=environment)
+        assert code == 0, "\n".join(output)
+        assert re.search(r"^=+ 1 passed in ", output[-1])
+    elif SERVING.search(sample.text):
         with _served(sample, tmp_path):
             pass
     else:
