@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
 use crate::mailbox::{Class, Drained};
 use crate::sockets::{Read, Sockets};
+use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::upward::Upward;
 
@@ -191,8 +192,7 @@ impl Driver {
         let drained = self.inbox.accepted.drain(&mut self.accepted, ACCEPTS);
         let mut accepted = std::mem::take(&mut self.accepted);
         for Accepted { raw, peer, place } in accepted.drain(..) {
-            // Registering fails only when the kernel is out of memory; the socket is closed then.
-            let Ok(stream) = raw.register() else { continue };
+            let stream = Stream::from(raw);
             let Some(tls) = &self.surroundings.tls else {
                 let id = self.shard.accepted(peer, place, now);
                 self.shard.wire.insert(id.index(), stream, None);
