@@ -146,7 +146,10 @@ impl Driver {
                 Poll::Pending
             })
             .await;
-            if !has_slept {
+            if has_slept {
+                // What rang behind the ring that woke this task, such as the acceptor's behind a socket's.
+                self.inbox.alarm.silence();
+            } else {
                 // The kernel is asked, and the acceptor runs, only while this task does not: sockets with more to
                 // read than one turn takes would otherwise keep everybody else from being heard.
                 self.yield_now().await;
