@@ -58,10 +58,11 @@ impl Stream {
                 result => return Poll::Ready(result),
             }
         }
-        match self.registered()? {
+        let polled = match self.registered()? {
             Registered::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Registered::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        };
+        if polled.is_pending() { self.write_unasked(|socket| socket.send(bytes)) } else { polled }
     }
 
     /// The same of several slices.
@@ -70,9 +71,22 @@ impl Stream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.registered()? {
+        let polled = match self.registered()? {
             Registered::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Registered::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        };
+        if polled.is_pending() { self.write_unasked(|socket| socket.send_vectored(slices)) } else { polled }
+    }
+
+    /// Writes although the runtime knows of no room, and has noted whom to wake: of a socket that it was told of in
+    /// this turn it knows nothing yet, and a 101 that cannot be written ends the connection.
+    fn write_unasked(
+        &self,
+        write: impl FnOnce(&SockRef<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        match write(&self.reference()?) {
+            Err(error) if waits(&error) => Poll::Pending,
+            result => Poll::Ready(result),
         }
     }
 
@@ -154,4 +168,27 @@ impl Raw {
 
 fn waits(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream as Pair;
+    use std::task::Waker;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_socket_that_the_runtime_has_just_been_told_of_takes_bytes() {
+        let (mut peer, mine) = Pair::pair().unwrap();
+        mine.set_nonblocking(true).unwrap();
+        let mut stream = Stream::from(Raw::Unix(mine));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(stream.poll_read_ready(&mut context).is_pending());
+        // The runtime has not asked the kernel since.
+        assert!(matches!(stream.poll_write(&mut context, b"one"), Poll::Ready(Ok(3))));
+        let slices = [IoSlice::new(b"t"), IoSlice::new(b"wo")];
+        assert!(matches!(stream.poll_write_vectored(&mut context, &slices), Poll::Ready(Ok(3))));
+        let mut bytes = [0; 6];
+        peer.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"onetwo");
+    }
 }
