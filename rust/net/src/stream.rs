@@ -176,8 +176,10 @@ mod tests {
     use std::os::unix::net::UnixStream as Pair;
     use std::task::Waker;
 
-    #[tokio::test(flavor = "current_thread")]
-    async fn a_socket_that_the_runtime_has_just_been_told_of_takes_bytes() {
+    #[test]
+    fn a_socket_that_the_runtime_has_just_been_told_of_takes_bytes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _entered = runtime.enter();
         let (mut peer, mine) = Pair::pair().unwrap();
         mine.set_nonblocking(true).unwrap();
         let mut stream = Stream::from(Raw::Unix(mine));
