@@ -19,10 +19,10 @@ use crate::listener::Raw;
 pub enum Stream {
     /// It has not had to wait yet. `None`: it had to, and the runtime could not take it.
     Fresh(Option<Raw>),
-    /// Plain TCP, registered with the runtime of its shard.
-    Tcp(TcpStream),
+    /// Plain TCP, registered with the runtime of its shard, and whether that is known to know when there is room.
+    Tcp(TcpStream, bool),
     /// A Unix socket, likewise.
-    Unix(UnixStream),
+    Unix(UnixStream, bool),
 }
 
 impl From<Raw> for Stream {
@@ -62,7 +62,7 @@ impl Stream {
             Registered::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
             Registered::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
         };
-        if polled.is_pending() { self.write_unasked(|socket| socket.send(bytes)) } else { polled }
+        self.write_unasked(polled, |socket| socket.send(bytes))
     }
 
     /// The same of several slices.
@@ -75,19 +75,27 @@ impl Stream {
             Registered::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Registered::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         };
-        if polled.is_pending() { self.write_unasked(|socket| socket.send_vectored(slices)) } else { polled }
+        self.write_unasked(polled, |socket| socket.send_vectored(slices))
     }
 
-    /// Writes although the runtime knows of no room, and has noted whom to wake: of a socket that it was told of in
-    /// this turn it knows nothing yet, and a 101 that cannot be written ends the connection.
+    /// What writing came to, or writes where the runtime knows of no room because it knows nothing yet: the kernel has
+    /// not been asked since it was told of the socket, and a 101 that cannot be written ends the connection.
     fn write_unasked(
-        &self,
+        &mut self,
+        polled: Poll<io::Result<usize>>,
         write: impl FnOnce(&SockRef<'_>) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        match write(&self.reference()?) {
-            Err(error) if waits(&error) => Poll::Pending,
-            result => Poll::Ready(result),
+        let is_unknown = matches!(self, Self::Tcp(_, false) | Self::Unix(_, false));
+        if is_unknown && polled.is_pending() {
+            match write(&self.reference()?) {
+                Err(error) if waits(&error) => {}
+                result => return Poll::Ready(result),
+            }
         }
+        if let Self::Tcp(_, is_known) | Self::Unix(_, is_known) = self {
+            *is_known = true;
+        }
+        polled
     }
 
     /// Whether there is something to read, the end included; if not, `context` is woken when there is.
@@ -121,8 +129,8 @@ impl Stream {
             Self::Fresh(Some(Raw::Tcp(stream))) => Ok(SockRef::from(stream)),
             Self::Fresh(Some(Raw::Unix(stream))) => Ok(SockRef::from(stream)),
             Self::Fresh(None) => Err(io::ErrorKind::NotConnected.into()),
-            Self::Tcp(stream) => Ok(SockRef::from(stream)),
-            Self::Unix(stream) => Ok(SockRef::from(stream)),
+            Self::Tcp(stream, _) => Ok(SockRef::from(stream)),
+            Self::Unix(stream, _) => Ok(SockRef::from(stream)),
         }
     }
 
@@ -131,14 +139,14 @@ impl Stream {
     fn registered(&mut self) -> io::Result<Registered<'_>> {
         if let Self::Fresh(raw) = self {
             *self = match raw.take() {
-                Some(Raw::Tcp(stream)) => Self::Tcp(TcpStream::from_std(stream)?),
-                Some(Raw::Unix(stream)) => Self::Unix(UnixStream::from_std(stream)?),
+                Some(Raw::Tcp(stream)) => Self::Tcp(TcpStream::from_std(stream)?, false),
+                Some(Raw::Unix(stream)) => Self::Unix(UnixStream::from_std(stream)?, false),
                 None => Self::Fresh(None),
             };
         }
         match self {
-            Self::Tcp(stream) => Ok(Registered::Tcp(stream)),
-            Self::Unix(stream) => Ok(Registered::Unix(stream)),
+            Self::Tcp(stream, _) => Ok(Registered::Tcp(stream)),
+            Self::Unix(stream, _) => Ok(Registered::Unix(stream)),
             Self::Fresh(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
