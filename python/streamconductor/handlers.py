@@ -5,6 +5,7 @@ handler, and that no exception of one reaches anybody else.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
@@ -28,21 +29,22 @@ logger = logging.getLogger("streamconductor.handler")
 class Life:
     """What runs for one connection, until all of it has ended."""
 
-    __slots__ = ("_handlers", "connection", "is_finished", "task", "ticket", "timer")
+    __slots__ = ("connection", "task", "ticket", "timer")
 
-    def __init__(self, handlers: Handlers, connection: Connection[Any]) -> None:
-        self._handlers = handlers
+    def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
-        self.is_finished = False
         # Dropped with this object: the native half then knows that Python has finished with the connection.
         self.ticket: Ticket | None = None
 
-    def handler_ended(self, task: asyncio.Task[None]) -> None:
-        """The handler's task is done."""
-        if self.connection.closed is not None:
-            self._handlers._finish(self)
+    def is_over(self) -> bool:
+        """Whether no handler runs, nor will: one that is cancelled before its first step never sees that step."""
+        task = self.task
+        if task is None or task.done():
+            return True
+        coroutine: Any = task.get_coro()
+        return task.cancelling() > 0 and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
 
 
 class Handlers:
@@ -54,6 +56,7 @@ class Handlers:
         self._lives: dict[Connection[Any], Life] = {}
         self._log = RateLimited(logger)
         self._group: asyncio.TaskGroup | None = None
+        self._context = contextvars.copy_context()
         self._is_over = False
         self.timeout = 10.0
         self._emptied: list[asyncio.Future[None]] = []
@@ -61,6 +64,7 @@ class Handlers:
     def start(self, group: asyncio.TaskGroup, timeout: float) -> None:
         """Runs handlers in `group` from now on; `timeout` is `Config.handler_timeout`."""
         self._group, self.timeout = group, timeout
+        self._context = contextvars.copy_context()
 
     @property
     def running(self) -> int:
@@ -77,20 +81,22 @@ class Handlers:
     def cancel_all(self) -> None:
         """Cancels every handler, and any that still begins; the grace is over."""
         self._is_over = True
-        late = [life.task for life in self._lives.values() if life.task is not None and not life.task.done()]
+        late = [life for life in self._lives.values() if not life.is_over()]
         if late:
             logger.warning("%d handlers did not end within the shutdown's grace and are cancelled", len(late))
-        for task in late:
-            task.cancel()
+        for life in late:
+            self._cancel(life)
 
     # What happens to connections.
 
     def opened(self, connection: Connection[Any], handler: Handler | None) -> None:
         """A connection is open."""
-        life = self._lives[connection] = Life(self, connection)
+        life = self._lives[connection] = Life(connection)
         if handler is not None:
-            life.task = self._start(self._handle(connection, handler), f"handler of {connection.id}")
-            life.task.add_done_callback(life.handler_ended)
+            # The name is one that is there already, and no callback is added to the task: both would be kept for
+            # as long as the connection waits.
+            name = getattr(handler, "__qualname__", "handler")
+            life.task = self._start(self._handle(life, handler), name)
             if self._is_over:
                 life.task.cancel()
 
@@ -119,11 +125,11 @@ class Handlers:
         if life is None:
             return
         life.ticket = ticket
-        if life.task is None or life.task.done():
+        if life.is_over():
             self._finish(life)
         else:
             loop = asyncio.get_running_loop()
-            life.timer = loop.call_later(self.timeout, _cancel, life)
+            life.timer = loop.call_later(self.timeout, self._overdue, life)
 
     def guarded(self, what: str, function: Callable[..., Any], *arguments: Any) -> None:
         """Calls a plain function of the application; what it raises is logged."""
@@ -164,8 +170,9 @@ class Handlers:
             self._log.exception("%s raised", name, error=error)
             return None
 
-    async def _handle(self, connection: Connection[Any], handler: Handler) -> None:
+    async def _handle(self, life: Life, handler: Handler) -> None:
         # In place of `_contained`, and not within it: every connection that waits keeps this coroutine.
+        connection = life.connection
         try:
             try:
                 await handler(connection)
@@ -181,18 +188,34 @@ class Handlers:
         except BaseException as error:
             if not _is_its_end(connection, error):
                 self._failed(connection, error)
+        finally:
+            # Otherwise the ending is yet to come, and finds that the handler has gone.
+            if connection.closed is not None:
+                # What the handler has set in its context is not for `on_close`.
+                self._context.run(self._finish, life)
 
     def _failed(self, connection: Connection[Any], error: BaseException) -> None:
         self._log.exception("handler of connection %s raised", connection.id, error=error)
         connection._handle.end(CloseCode.INTERNAL_ERROR, "", True)
 
+    def _overdue(self, life: Life) -> None:
+        """The connection ended long ago."""
+        if not life.is_over():
+            logger.warning(
+                "handler of connection %s did not end in time and is cancelled", life.connection.id
+            )
+        self._cancel(life)
+
+    def _cancel(self, life: Life) -> None:
+        """Cancels the handler. What never runs cannot say that it has ended."""
+        if life.task is not None:
+            life.task.cancel()
+        if life.is_over() and life.connection.closed is not None:
+            self._finish(life)
+
     def _finish(self, life: Life) -> None:
         """Handler and connection have both ended: the connection's tasks go, then `on_close` runs."""
         connection = life.connection
-        if life.is_finished:
-            # The ending was told between the end of the handler's task and the task's callback.
-            return
-        life.is_finished = True
         if life.timer is not None:
             life.timer.cancel()
         connection._finish()
@@ -237,9 +260,3 @@ def _is_its_end(connection: Connection[Any], error: BaseException) -> bool:
     return isinstance(error, ConnectionClosed) and (
         connection.closed is not None or connection.state >= State.CLOSING
     )
-
-
-def _cancel(life: Life) -> None:
-    if life.task is not None and not life.task.done():
-        logger.warning("handler of connection %s did not end in time and is cancelled", life.connection.id)
-        life.task.cancel()

@@ -21,7 +21,7 @@ SLACK = 1.5
 
 
 def test_on_close_runs_once_when_ending_and_handler_meet(serve: Serve) -> None:
-    """The ending is told while the handler's task has ended and nobody has been told of that."""
+    """The ending is told in the turn in which the handler's task ends."""
     go_on = asyncio.Event()
     started = threading.Event()
 
@@ -36,8 +36,8 @@ def test_on_close_runs_once_when_ending_and_handler_meet(serve: Serve) -> None:
     assert started.wait(PATIENCE)
 
     def meet() -> None:
-        # The loop stands still until the ending waits in the mailbox. Its next turn ends the handler, and then,
-        # before the task's callbacks run, takes in what has happened.
+        # The loop stands still until the ending waits in the mailbox. Its next turn ends the handler, and
+        # takes in what has happened.
         peer.close()
         assert eventually(lambda: site.server.pool.occupied == 1)
         go_on.set()
@@ -47,6 +47,50 @@ def test_on_close_runs_once_when_ending_and_handler_meet(serve: Serve) -> None:
     assert site.ended().ending == "transport_lost"
     # Only the canary's handler is left.
     assert eventually(lambda: site.call(lambda: site.server._handlers.running) == 1)
+    assert site.endings.empty()
+
+
+@pytest.mark.parametrize("by", ["application", "server"])
+def test_on_close_runs_once_for_a_handler_that_never_begins(serve: Serve, by: str) -> None:
+    """Its task is cancelled before the first step, and the connection has ended by then."""
+    begun = threading.Event()
+
+    def application(server: sc.Server) -> None:
+        @server.route("/never")
+        async def handler(connection: sc.Connection[Any]) -> None:
+            begun.set()
+
+    # Only where nobody but the application knows of the cancellation the ending waits for the timeout.
+    site = serve(application, handler_timeout=0.3 if by == "application" else 60.0)
+
+    peer = site.connect()
+
+    def cancel() -> None:
+        handlers = site.server._handlers
+        found = [life for life in handlers._lives.values() if life.connection.request.path == "/never"]
+        if not found:
+            # Behind this in the same turn, or in one that follows: then this is before the first step in the next.
+            site.loop.call_soon(cancel)
+            return
+        [life] = found
+        assert life.connection.closed is not None
+        assert life.task is not None
+        if by == "application":
+            life.task.cancel()
+        else:
+            handlers._cancel(life)
+
+    def stand_still() -> None:
+        # Opening and ending wait in the mailbox together: what takes both in makes the task.
+        peer.upgrade("/never")
+        peer.close()
+        assert eventually(lambda: site.server.pool.occupied == 1)
+        site.loop.call_soon(cancel)
+
+    site.call(stand_still)
+    assert site.ended().ending == "transport_lost"
+    assert eventually(lambda: site.call(lambda: site.server._handlers.running) == 1)
+    assert not begun.is_set()
     assert site.endings.empty()
 
 

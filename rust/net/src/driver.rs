@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
 use crate::mailbox::{Class, Drained};
 use crate::sockets::{Read, Sockets};
+use crate::stream::Stream;
 use crate::tls::Tls;
 use crate::upward::Upward;
 
@@ -145,7 +146,10 @@ impl Driver {
                 Poll::Pending
             })
             .await;
-            if !has_slept {
+            if has_slept {
+                // What rang behind the ring that woke this task, such as the acceptor's behind a socket's.
+                self.inbox.alarm.silence();
+            } else {
                 // The kernel is asked, and the acceptor runs, only while this task does not: sockets with more to
                 // read than one turn takes would otherwise keep everybody else from being heard.
                 self.yield_now().await;
@@ -191,8 +195,7 @@ impl Driver {
         let drained = self.inbox.accepted.drain(&mut self.accepted, ACCEPTS);
         let mut accepted = std::mem::take(&mut self.accepted);
         for Accepted { raw, peer, place } in accepted.drain(..) {
-            // Registering fails only when the kernel is out of memory; the socket is closed then.
-            let Ok(stream) = raw.register() else { continue };
+            let stream = Stream::from(raw);
             let Some(tls) = &self.surroundings.tls else {
                 let id = self.shard.accepted(peer, place, now);
                 self.shard.wire.insert(id.index(), stream, None);

@@ -43,6 +43,8 @@ mod sockets;
 #[cfg(not(loom))]
 pub mod status;
 #[cfg(not(loom))]
+mod stream;
+#[cfg(not(loom))]
 pub mod tls;
 #[cfg(not(loom))]
 pub mod tokens;

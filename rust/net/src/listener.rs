@@ -2,13 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
-use tokio::net::{TcpStream, UnixStream};
 
 /// Unsent bytes above which the kernel takes no more from us: the backlog waits in our rings, where policy
 /// sees it, and not in the kernel (100 stalled readers: 19 instead of 158 MiB of kernel memory).
@@ -29,18 +27,12 @@ pub struct Listener {
     path: Option<PathBuf>,
 }
 
-/// An accepted socket, registered with the runtime of its shard.
-pub enum Stream {
-    /// Plain TCP.
-    Tcp(TcpStream),
-    /// A Unix socket.
-    Unix(UnixStream),
-}
-
 /// An accepted socket that no runtime knows yet.
-pub struct Raw {
-    socket: Socket,
-    is_unix: bool,
+pub enum Raw {
+    /// Plain TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixStream),
 }
 
 impl Listener {
@@ -110,7 +102,7 @@ impl Listener {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (descriptor, address) = acceptfrom_with(&self.socket, flags)?;
         let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-        Ok((Raw { socket: descriptor.into(), is_unix: self.path.is_some() }, address))
+        Ok((self.raw(descriptor), address))
     }
 
     /// Accepts one socket and says who it is.
@@ -118,7 +110,14 @@ impl Listener {
     pub fn accept(&self) -> io::Result<(Raw, Option<SocketAddr>)> {
         let (socket, address) = self.socket.accept()?;
         socket.set_nonblocking(true)?;
-        Ok((Raw { socket, is_unix: self.path.is_some() }, address.as_socket()))
+        Ok((self.raw(socket.into()), address.as_socket()))
+    }
+
+    fn raw(&self, descriptor: OwnedFd) -> Raw {
+        match self.path {
+            None => Raw::Tcp(descriptor.into()),
+            Some(_) => Raw::Unix(descriptor.into()),
+        }
     }
 }
 
@@ -140,36 +139,6 @@ impl Drop for Listener {
         if let Some(path) = &self.path {
             // Somebody else may have removed it: then there is nothing to do.
             let _ = std::fs::remove_file(path);
-        }
-    }
-}
-
-impl Raw {
-    /// Registers the socket with the current runtime.
-    pub fn register(self) -> io::Result<Stream> {
-        if self.is_unix {
-            Ok(Stream::Unix(UnixStream::from_std(self.socket.into())?))
-        } else {
-            Ok(Stream::Tcp(TcpStream::from_std(self.socket.into())?))
-        }
-    }
-}
-
-impl Stream {
-    /// Ends our direction.
-    pub fn shut_down(&self) -> io::Result<()> {
-        self.reference().shutdown(std::net::Shutdown::Write)
-    }
-
-    /// What closing does with unsent bytes; zero: reset.
-    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
-        self.reference().set_linger(linger)
-    }
-
-    fn reference(&self) -> SockRef<'_> {
-        match self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
         }
     }
 }

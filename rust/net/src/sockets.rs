@@ -6,8 +6,7 @@
 
 mod encrypted;
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -18,7 +17,7 @@ use streamconductor_core::wire::{Wire, Wrote};
 use tokio::io::ReadBuf;
 
 use crate::inbox::Alarm;
-use crate::listener::Stream;
+use crate::stream::Stream;
 use crate::tls::{Encryption, Scratch};
 
 /// Places whose socket may be read or written, from the wakers to the driver.
@@ -277,53 +276,6 @@ impl Wire for Sockets {
         if reset {
             // A linger of zero turns the close into RST. Where that fails the close is orderly, which is no harm.
             let _ = socket.stream.set_linger(Some(Duration::ZERO));
-        }
-    }
-}
-
-/// Tokio's two stream types behind one face.
-impl Stream {
-    /// Reads what is there.
-    pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        use tokio::io::AsyncRead;
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-
-    fn poll_read_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_read_ready(context),
-            Self::Unix(stream) => stream.poll_read_ready(context),
-        }
-    }
-
-    fn poll_write_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Tcp(stream) => stream.poll_write_ready(context),
-            Self::Unix(stream) => stream.poll_write_ready(context),
-        }
-    }
-
-    /// Writes what there is room for.
-    pub fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        use tokio::io::AsyncWrite;
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_write_vectored(
-        &mut self,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        use tokio::io::AsyncWrite;
-        match self {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
         }
     }
 }

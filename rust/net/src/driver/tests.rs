@@ -15,13 +15,12 @@ use streamconductor_core::pool::Candidates;
 use streamconductor_core::shard::command::Publication;
 use streamconductor_core::shard::site::{Route, Site};
 use streamconductor_core::shard::{Peer, Shared};
-use tokio::net::UnixStream;
 
 use super::*;
 use crate::counts::Counts;
 use crate::doorbell::Doorbell;
 use crate::front::Front;
-use crate::listener::Stream;
+use crate::listener::Raw;
 use crate::readiness::Readiness;
 
 const BUDGET: usize = 64 << 20;
@@ -131,7 +130,7 @@ impl Stand {
         let place = self.driver.surroundings.pool.take_pending().unwrap();
         let now = self.driver.surroundings.clock.now();
         let id = self.driver.shard.accepted(Peer { address: None, count: None }, place, now);
-        let stream = Stream::Unix(UnixStream::from_std(ours).unwrap());
+        let stream = Raw::Unix(ours).into();
         self.driver.shard.wire.insert(id.index(), stream, None);
         (theirs, id)
     }

@@ -9,7 +9,7 @@ use streamconductor_core::wire::Wrote;
 use tokio::io::ReadBuf;
 
 use super::encryption::{Absorbed, Encryption, OVERHEAD, RECORD};
-use crate::listener::Stream;
+use crate::stream::Stream;
 
 /// Bytes of records taken in at once, what was unfinished included. The plain bytes are fewer, so that they fit into a
 /// buffer of this size, and none has to wait inside.

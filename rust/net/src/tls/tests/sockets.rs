@@ -9,8 +9,9 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use super::*;
 use crate::inbox::Alarm;
-use crate::listener::Stream;
+use crate::listener::Raw;
 use crate::sockets::{Read as Brought, Sockets};
+use crate::stream::Stream;
 
 const PLACE: u32 = 3;
 
@@ -34,7 +35,7 @@ impl Pair {
         }
         let ledger = Ledger::new(1 << 30);
         let mut sockets = Sockets::new(Alarm::default());
-        let stream = Stream::Unix(tokio::net::UnixStream::from_std(mine).unwrap());
+        let stream = Stream::from(Raw::Unix(mine));
         sockets.insert(PLACE, stream, tls.begin(&ledger));
         Self { sockets, client, socket: theirs, ledger, read: Vec::new(), has_ended: false }
     }
