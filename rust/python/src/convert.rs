@@ -83,10 +83,12 @@ pub fn check_channel(name: &str) -> PyResult<()> {
 pub fn lifecycle_table() -> Vec<(&'static str, &'static str, String, &'static str, &'static str)> {
     TABLE
         .iter()
-        .map(|row| {
-            let direction = match row.direction {
+        .flat_map(|row| row.directions.iter().map(move |direction| (direction, row)))
+        .map(|(direction, row)| {
+            let direction = match direction {
                 Direction::Inbound => "inbound",
                 Direction::Outgoing => "outgoing",
+                Direction::Link => "link",
             };
             (direction, row.from.name(), spaced(&format!("{:?}", row.event)), row.to.name(), row.meaning)
         })

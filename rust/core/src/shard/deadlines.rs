@@ -118,7 +118,7 @@ impl<W: Wire> Shard<W> {
             connection.heartbeat.queued_at = now;
             connection.heartbeat.number += 1;
             let payload = connection.heartbeat.number.to_be_bytes();
-            let frame = control_frame(Control::Ping, &payload, None);
+            let frame = control_frame(Control::Ping, &payload, connection.mask());
             connection.ring.push_ping(&frame, now);
             self.stats.pings += 1;
         }

@@ -110,7 +110,7 @@ impl<W: Wire> Shard<W> {
 
     fn pong(&mut self, index: u32, payload: &[u8], now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        let frame = control_frame(Control::Pong, payload, None);
+        let frame = control_frame(Control::Pong, payload, connection.mask());
         if connection.ring.push_pong(&frame, now) {
             self.mark_dirty(index);
         }
