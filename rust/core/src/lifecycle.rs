@@ -176,12 +176,7 @@ pub const TABLE: &[Row] = &[
         "the peer went away; on_connect is cancelled",
     ),
     either(State::Flowing, Event::SocketEnded, State::Closed, "lost without a closing handshake, 1006"),
-    either(
-        State::Backpressured,
-        Event::SocketEnded,
-        State::Closed,
-        "lost without a closing handshake, 1006",
-    ),
+    either(State::Backpressured, Event::SocketEnded, State::Closed, "lost without a closing handshake, 1006"),
     either(State::Draining, Event::SocketEnded, State::Closed, "lost before our Close went out"),
     either(State::Closing, Event::SocketEnded, State::Closed, "the peer ended first"),
     either(State::Evicting, Event::SocketEnded, State::Closed, "lost while leaving"),
@@ -213,12 +208,7 @@ pub const TABLE: &[Row] = &[
     link(State::Idle, Event::Dial, State::Connecting, "first attempt"),
     link(State::Connecting, Event::Established, State::Open, "101 received; a shard has the connection"),
     link(State::Connecting, Event::Failed, State::Waiting, "refused, unreachable or too late; back off"),
-    link(
-        State::Connecting,
-        Event::Stop,
-        State::Ended,
-        "given up by the application or a terminal answer",
-    ),
+    link(State::Connecting, Event::Stop, State::Ended, "given up by the application or a terminal answer"),
     link(
         State::Open,
         Event::Failed,

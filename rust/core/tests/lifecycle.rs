@@ -154,7 +154,10 @@ fn every_state_is_reached_from_the_start_and_the_end_from_every_state() {
         let end = states[states.len() - 1];
         for state in states {
             assert!(from_start.contains(state), "{direction:?}: {state:?} is never reached");
-            assert!(reachable(direction, *state, events).contains(&end), "{direction:?}: {state:?} has no way out");
+            assert!(
+                reachable(direction, *state, events).contains(&end),
+                "{direction:?}: {state:?} has no way out"
+            );
         }
         assert!(events.iter().all(|event| end.next(*event).is_none()), "{end:?} is the end");
     }

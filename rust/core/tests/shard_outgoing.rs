@@ -216,7 +216,8 @@ fn a_slow_server_makes_senders_wait_and_they_resume() {
     assert_eq!(near.take(|event| matches!(event, Event::Writable { .. })).len(), 1);
     assert_eq!(near.stats().states[State::Flowing as usize], 1);
     pair.settle();
-    let came = pair.far.take(|event| matches!(event, Event::Message { payload, .. } if **payload == [7; 500]));
+    let came =
+        pair.far.take(|event| matches!(event, Event::Message { payload, .. } if **payload == [7; 500]));
     assert_eq!((came.len(), pair.our_gauge.buffered()), (3, 0));
 }
 
@@ -261,7 +262,7 @@ fn what_no_server_may_send_is_answered_with_a_masked_close() {
         let closed = pair.our_end();
         assert_eq!((closed.code.0, closed.by, closed.ending), (code, By::Server, "violation"));
         assert!(closed.reason.contains(reason), "{}", closed.reason);
-            pair.check_traces();
+        pair.check_traces();
     }
 }
 
@@ -304,7 +305,9 @@ fn a_frame_that_was_made_without_room_for_a_key_gets_one_and_is_counted_so() {
 #[test]
 fn what_was_agreed_to_be_compressed_is_both_ways() {
     let mut pair = Pair::new(|setup| setup.limits.compression = true);
-    let Encoding::Deflate(bits) = pair.our_gauge.encoding() else { panic!("{:?}", pair.our_gauge.encoding()) };
+    let Encoding::Deflate(bits) = pair.our_gauge.encoding() else {
+        panic!("{:?}", pair.our_gauge.encoding())
+    };
     let text = "again and again ".repeat(50);
     for _ in 0..3 {
         let mut frame = Vec::new();

@@ -49,7 +49,9 @@ impl Run {
         let number = self.to_far.sent.len() + self.to_near.sent.len();
         let text = format!("{number} {}", "m".repeat(self.random.below(300)));
         match self.random.below(12) {
-            0..=2 if self.pair.our_gauge.state() == Public::Open && self.pair.our_gauge.buffered() < 3_000 => {
+            0..=2
+                if self.pair.our_gauge.state() == Public::Open && self.pair.our_gauge.buffered() < 3_000 =>
+            {
                 self.pair.tell(Kind::Text, text.as_bytes(), true);
                 self.to_far.sent.push(text);
             }

@@ -42,9 +42,9 @@ impl Policy {
         Self {
             first: ping_interval.map_or(FIRST, |interval| FIRST.min(interval / 2)),
             base: FIRST,
-            cap: Duration::from_secs(60),
+            cap: Duration::from_mins(1),
             stable_after: ping_interval.map_or(STABLE, |interval| STABLE.min(interval / 2)),
-            longest_retry_after: Duration::from_secs(3_600),
+            longest_retry_after: Duration::from_hours(1),
             failures: 5,
             pause: Duration::from_secs(30),
             overrides: Vec::new(),

@@ -51,12 +51,8 @@ impl Endpoints {
     /// One endpoint for each weight. Of those that may be tried, one is taken by chance, as often as its weight has it;
     /// those of weight zero only where no other may be.
     pub fn new(weights: impl IntoIterator<Item = u32>) -> Self {
-        let endpoint = |weight| Endpoint {
-            weight,
-            circuit: Circuit::Closed,
-            failures: 0,
-            not_before: Timestamp::ZERO,
-        };
+        let endpoint =
+            |weight| Endpoint { weight, circuit: Circuit::Closed, failures: 0, not_before: Timestamp::ZERO };
         Self(weights.into_iter().map(endpoint).collect())
     }
 

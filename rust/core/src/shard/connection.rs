@@ -237,14 +237,7 @@ impl Connection {
         Self::new(id, State::Connecting, Holds::Slot(slot), peer, Role::Client, now)
     }
 
-    fn new(
-        id: ConnectionId,
-        state: State,
-        holds: Holds,
-        peer: Peer,
-        role: Role,
-        now: Timestamp,
-    ) -> Self {
+    fn new(id: ConnectionId, state: State, holds: Holds, peer: Peer, role: Role, now: Timestamp) -> Self {
         Self {
             id,
             state,

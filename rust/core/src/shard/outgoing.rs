@@ -127,7 +127,9 @@ impl Connection {
     /// The code of an ending. 1012 announces a server's return: who leaves a server says that he is going away.
     pub fn code_of(&self, ending: &Ending) -> CloseCode {
         match ending.code() {
-            CloseCode::SERVICE_RESTART if self.is_outgoing() && !matches!(ending, Ending::PeerClosed { .. }) => {
+            CloseCode::SERVICE_RESTART
+                if self.is_outgoing() && !matches!(ending, Ending::PeerClosed { .. }) =>
+            {
                 CloseCode::GOING_AWAY
             }
             code => code,
