@@ -139,6 +139,12 @@ pub const TABLE: &[Row] = &[
         "refused by on_connect, its timeout, or a full pool",
     ),
     inbound(State::Admitting, Event::Admitted, State::Flowing, "101 written; the connection is open"),
+    outgoing(
+        State::Connecting,
+        Event::Connected,
+        State::Flowing,
+        "101 received; a shard has the connection and what was read ahead",
+    ),
     either(State::Flowing, Event::HighWater, State::Backpressured, "more than high_water bytes pending"),
     either(State::Backpressured, Event::LowWater, State::Flowing, "at most low_water bytes pending"),
     either(State::Flowing, Event::EvictionChosen, State::Evicting, "chosen to make room"),
@@ -190,12 +196,6 @@ pub const TABLE: &[Row] = &[
     either(State::Closing, Event::Reset, State::Closed, "close_timeout, or grace over"),
     either(State::Evicting, Event::Reset, State::Closed, "the socket did not take Close 1013 at once"),
     inbound(State::Lingering, Event::Reset, State::Closed, "place reclaimed, or grace over"),
-    outgoing(
-        State::Connecting,
-        Event::Connected,
-        State::Flowing,
-        "101 received; a shard has the connection and what was read ahead",
-    ),
     outgoing(
         State::Closing,
         Event::CloseAnswered,

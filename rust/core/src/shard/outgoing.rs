@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::close::{CloseCode, Ending};
-use crate::codec::{ControlFrame, MaskingKeys, Role, close_frame, masked};
+use crate::codec::{Control, ControlFrame, MaskingKeys, Role, close_frame, control_frame, masked};
 use crate::deflate::Encoding;
 use crate::gauge::Gauge;
 use crate::id::ConnectionId;
@@ -113,7 +113,24 @@ impl Connection {
         self.outgoing.is_some()
     }
 
-    /// The key for the next control frame, if it needs one.
+    /// A ping or a pong.
+    #[inline]
+    pub fn control(&mut self, control: Control, payload: &[u8]) -> ControlFrame {
+        // Apart, so that a server's pings cost what they would without clients.
+        if self.is_outgoing() {
+            self.masked_control(control, payload)
+        } else {
+            control_frame(control, payload, None)
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn masked_control(&mut self, control: Control, payload: &[u8]) -> ControlFrame {
+        control_frame(control, payload, self.mask())
+    }
+
+    /// The key for the next frame, if it needs one.
     pub fn mask(&mut self) -> Option<[u8; 4]> {
         self.outgoing.as_mut().map(|outgoing| outgoing.keys.next_key())
     }
