@@ -310,7 +310,7 @@ def test_the_client_side_is_what_we_open() -> None:
     assert directions(client=False) == {"inbound"}
     client = lifecycle(Form.TEXT, client=True)
     assert "parting" in client
-    assert "pending" not in client.split()
+    assert "admitting" not in client.split()
 
 
 # The gateway's names.

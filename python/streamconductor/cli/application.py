@@ -135,7 +135,9 @@ def _lifecycle(
     *,
     client: Annotated[
         bool | None,
-        typer.Option("--client/--server", help="Only connections that we open, or only those that we accept."),
+        typer.Option(
+            "--client/--server", help="Only connections that we open, or only those that we accept."
+        ),
     ] = None,
 ) -> None:
     """Prints the life of a connection from the table that the shards and links execute."""
