@@ -298,8 +298,19 @@ def test_the_diagram_has_an_arrow_for_every_row() -> None:
         assert f"{direction}_{state} --> {direction}_{following}: {event}" in lines
     arrows = [line for line in lines if " --> " in line]
     beginnings = [line for line in arrows if line.startswith("[*]")]
-    assert beginnings == ["[*] --> inbound_pending", "[*] --> outgoing_idle"]
+    assert beginnings == ["[*] --> inbound_pending", "[*] --> outgoing_connecting", "[*] --> link_idle"]
     assert len(arrows) - len(beginnings) == len(table)
+
+
+def test_the_client_side_is_what_we_open() -> None:
+    def directions(client: bool) -> set[str]:
+        return {row["direction"] for row in json.loads(lifecycle(Form.JSON, client=client))}
+
+    assert directions(client=True) == {"outgoing", "link"}
+    assert directions(client=False) == {"inbound"}
+    client = lifecycle(Form.TEXT, client=True)
+    assert "parting" in client
+    assert "admitting" not in client.split()
 
 
 # The gateway's names.

@@ -132,9 +132,16 @@ application.command("serve")(_with_settings(_serve))
 @application.command("lifecycle")
 def _lifecycle(
     form: Annotated[Form, typer.Option("--format", help="How it is written.")] = Form.TEXT,
+    *,
+    client: Annotated[
+        bool | None,
+        typer.Option(
+            "--client/--server", help="Only connections that we open, or only those that we accept."
+        ),
+    ] = None,
 ) -> None:
-    """Prints the life of a connection from the table that the server executes."""
-    print(lifecycle(form))
+    """Prints the life of a connection from the table that the shards and links execute."""
+    print(lifecycle(form, client=client))
 
 
 application.command("load")(load)

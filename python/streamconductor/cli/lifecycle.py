@@ -23,9 +23,15 @@ class Form(StrEnum):
     TEXT = "text"
 
 
-def lifecycle(form: Form) -> str:
-    """The life of a connection, as the core executes it."""
-    rows = _core.lifecycle_table()
+_CLIENT = frozenset({"outgoing", "link"})
+"""What the client side goes through: a connection that we opened, and the link that opens one after another."""
+
+
+def lifecycle(form: Form, *, client: bool | None = None) -> str:
+    """The life of a connection, as the core executes it. ``client``: only of those that we open (True), only of those
+    that the server accepts (False), or all (None).
+    """
+    rows = [row for row in _core.lifecycle_table() if client is None or (row[0] in _CLIENT) == client]
     match form:
         case Form.JSON:
             return json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in rows], indent=2)

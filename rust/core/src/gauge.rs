@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::codec::Role;
 use crate::deflate::Encoding;
 use crate::ledger::{Ledger, Owner};
 use crate::lifecycle::Public;
@@ -53,6 +54,7 @@ impl Level {
 pub struct Gauge {
     /// What Python has not taken is real memory: charged as it comes, released as it goes.
     ledger: Ledger,
+    role: Role,
     outbound: Level,
     inbound: Level,
     dropped: AtomicU64,
@@ -62,10 +64,16 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// Nothing is pending and nothing has come.
+    /// Nothing is pending and nothing has come, on a connection that was accepted.
     pub fn new(ledger: &Ledger) -> Self {
+        Self::with_role(ledger, Role::Server)
+    }
+
+    /// The same of a connection on which we have that role.
+    pub fn with_role(ledger: &Ledger, role: Role) -> Self {
         Self {
             ledger: ledger.clone(),
+            role,
             outbound: Level(AtomicU64::new(0)),
             inbound: Level(AtomicU64::new(0)),
             dropped: AtomicU64::new(0),
@@ -176,6 +184,12 @@ impl Gauge {
     /// Counts dropped publications.
     pub fn add_dropped(&self, messages: u64) {
         self.dropped.fetch_add(messages, Relaxed);
+    }
+
+    /// Our role: what is sent as a client is framed as [`message_frame`](crate::codec::message_frame) has it for that
+    /// role, and subscribes to no channel.
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// How messages to it may be encoded; raw, which is always valid, until the shard has said more.

@@ -31,6 +31,8 @@ pub mod ring;
 
 pub mod wheel;
 
+pub mod redial;
+
 pub mod pool;
 
 pub mod eviction;

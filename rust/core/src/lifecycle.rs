@@ -1,5 +1,5 @@
-//! Receives a state and an event from the shard (or, later, the client side) · hands out the next state ·
-//! owns the one transition table, executed for both directions and printed as the diagram.
+//! Receives a state and an event from a shard or a link · hands out the next state · owns the one transition table,
+//! executed for both directions and printed as the diagrams.
 
 /// Where a connection stands. Public states are the field's four; see [`State::public`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,9 +17,11 @@ pub enum State {
     Closing,
     Lingering,
     Closed,
-    // outgoing
-    Idle,
+    // outgoing, beside those above from flowing on
     Connecting,
+    Parting,
+    // a link
+    Idle,
     Open,
     Waiting,
     Ending,
@@ -58,7 +60,10 @@ pub enum Event {
     WritingShut,
     SocketEnded,
     Reset,
-    // outgoing
+    // outgoing, beside those above
+    Connected,
+    CloseAnswered,
+    // a link
     Dial,
     Established,
     Failed,
@@ -67,20 +72,24 @@ pub enum Event {
     Stopped,
 }
 
-/// Which half of the table a row belongs to.
+/// Whose life a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// Accepted by the server.
+    /// A connection that was accepted.
     Inbound,
-    /// Opened by the client side.
+    /// A connection that we opened. Its opening handshake is the dialler's; from then on it lives on a shard as the
+    /// others do, and most of its rows are theirs.
     Outgoing,
+    /// What keeps itself connected by one outgoing connection after another, see [`redial`](crate::redial). It is
+    /// `open` for as long as one of them is on a shard, whatever state that one is in there.
+    Link,
 }
 
 /// One row: in `from`, on `event`, go to `to`.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs)]
 pub struct Row {
-    pub direction: Direction,
+    pub directions: &'static [Direction],
     pub from: State,
     pub event: Event,
     pub to: State,
@@ -88,11 +97,20 @@ pub struct Row {
 }
 
 const fn inbound(from: State, event: Event, to: State, meaning: &'static str) -> Row {
-    Row { direction: Direction::Inbound, from, event, to, meaning }
+    Row { directions: &[Direction::Inbound], from, event, to, meaning }
 }
 
 const fn outgoing(from: State, event: Event, to: State, meaning: &'static str) -> Row {
-    Row { direction: Direction::Outgoing, from, event, to, meaning }
+    Row { directions: &[Direction::Outgoing], from, event, to, meaning }
+}
+
+/// One row for a connection that is open, whoever opened it.
+const fn either(from: State, event: Event, to: State, meaning: &'static str) -> Row {
+    Row { directions: &[Direction::Inbound, Direction::Outgoing], from, event, to, meaning }
+}
+
+const fn link(from: State, event: Event, to: State, meaning: &'static str) -> Row {
+    Row { directions: &[Direction::Link], from, event, to, meaning }
 }
 
 /// The table. Whoever wants another behaviour changes a row here.
@@ -121,31 +139,37 @@ pub const TABLE: &[Row] = &[
         "refused by on_connect, its timeout, or a full pool",
     ),
     inbound(State::Admitting, Event::Admitted, State::Flowing, "101 written; the connection is open"),
-    inbound(State::Flowing, Event::HighWater, State::Backpressured, "more than high_water bytes pending"),
-    inbound(State::Backpressured, Event::LowWater, State::Flowing, "at most low_water bytes pending"),
-    inbound(State::Flowing, Event::EvictionChosen, State::Evicting, "chosen to make room"),
-    inbound(State::Backpressured, Event::EvictionChosen, State::Evicting, "chosen to make room"),
-    inbound(State::Draining, Event::EvictionChosen, State::Evicting, "chosen to make room"),
-    inbound(State::Closing, Event::EvictionChosen, State::Evicting, "chosen to make room"),
+    outgoing(
+        State::Connecting,
+        Event::Connected,
+        State::Flowing,
+        "101 received; a shard has the connection and what was read ahead",
+    ),
+    either(State::Flowing, Event::HighWater, State::Backpressured, "more than high_water bytes pending"),
+    either(State::Backpressured, Event::LowWater, State::Flowing, "at most low_water bytes pending"),
+    either(State::Flowing, Event::EvictionChosen, State::Evicting, "chosen to make room"),
+    either(State::Backpressured, Event::EvictionChosen, State::Evicting, "chosen to make room"),
+    either(State::Draining, Event::EvictionChosen, State::Evicting, "chosen to make room"),
+    either(State::Closing, Event::EvictionChosen, State::Evicting, "chosen to make room"),
     inbound(
         State::Evicting,
         Event::WritingShut,
         State::Lingering,
         "Close 1013 taken at once; slot handed over",
     ),
-    inbound(
+    either(
         State::Flowing,
         Event::CloseQueued,
         State::Draining,
         "Close waits behind what is pending or begun",
     ),
-    inbound(
+    either(
         State::Backpressured,
         Event::CloseQueued,
         State::Draining,
         "Close waits behind what is pending or begun",
     ),
-    inbound(State::Draining, Event::CloseSent, State::Closing, "the socket has our Close"),
+    either(State::Draining, Event::CloseSent, State::Closing, "the socket has our Close"),
     inbound(State::Closing, Event::WritingShut, State::Lingering, "both Closes exchanged; slot given back"),
     inbound(State::Lingering, Event::SocketEnded, State::Closed, "the peer ended, or one second passed"),
     inbound(State::Pending, Event::SocketEnded, State::Closed, "the peer went away"),
@@ -157,47 +181,46 @@ pub const TABLE: &[Row] = &[
         State::Closed,
         "the peer went away; on_connect is cancelled",
     ),
-    inbound(State::Flowing, Event::SocketEnded, State::Closed, "lost without a closing handshake, 1006"),
-    inbound(
-        State::Backpressured,
-        Event::SocketEnded,
-        State::Closed,
-        "lost without a closing handshake, 1006",
-    ),
-    inbound(State::Draining, Event::SocketEnded, State::Closed, "lost before our Close went out"),
-    inbound(State::Closing, Event::SocketEnded, State::Closed, "the peer ended first"),
-    inbound(State::Evicting, Event::SocketEnded, State::Closed, "lost while leaving"),
+    either(State::Flowing, Event::SocketEnded, State::Closed, "lost without a closing handshake, 1006"),
+    either(State::Backpressured, Event::SocketEnded, State::Closed, "lost without a closing handshake, 1006"),
+    either(State::Draining, Event::SocketEnded, State::Closed, "lost before our Close went out"),
+    either(State::Closing, Event::SocketEnded, State::Closed, "the peer ended first"),
+    either(State::Evicting, Event::SocketEnded, State::Closed, "lost while leaving"),
     inbound(State::Pending, Event::Reset, State::Closed, "deadline, or place reclaimed"),
     inbound(State::Tls, Event::Reset, State::Closed, "deadline, or place reclaimed"),
     inbound(State::Head, Event::Reset, State::Closed, "deadline, or place reclaimed"),
     inbound(State::Admitting, Event::Reset, State::Closed, "server stopped"),
-    inbound(State::Flowing, Event::Reset, State::Closed, "heartbeat or write timeout, or grace over"),
-    inbound(State::Backpressured, Event::Reset, State::Closed, "heartbeat or write timeout, or grace over"),
-    inbound(State::Draining, Event::Reset, State::Closed, "close_timeout, or grace over"),
-    inbound(State::Closing, Event::Reset, State::Closed, "close_timeout, or grace over"),
-    inbound(State::Evicting, Event::Reset, State::Closed, "the socket did not take Close 1013 at once"),
+    either(State::Flowing, Event::Reset, State::Closed, "heartbeat or write timeout, or grace over"),
+    either(State::Backpressured, Event::Reset, State::Closed, "heartbeat or write timeout, or grace over"),
+    either(State::Draining, Event::Reset, State::Closed, "close_timeout, or grace over"),
+    either(State::Closing, Event::Reset, State::Closed, "close_timeout, or grace over"),
+    either(State::Evicting, Event::Reset, State::Closed, "the socket did not take Close 1013 at once"),
     inbound(State::Lingering, Event::Reset, State::Closed, "place reclaimed, or grace over"),
-    outgoing(State::Idle, Event::Dial, State::Connecting, "first attempt"),
-    outgoing(State::Connecting, Event::Established, State::Open, "101 received"),
-    outgoing(State::Connecting, Event::Failed, State::Waiting, "refused, unreachable or too late; back off"),
     outgoing(
-        State::Connecting,
-        Event::Stop,
-        State::Ended,
-        "given up by the application or a terminal answer",
+        State::Closing,
+        Event::CloseAnswered,
+        State::Parting,
+        "both Closes exchanged; the server ends TCP first",
     ),
-    outgoing(
+    outgoing(State::Evicting, Event::CloseAnswered, State::Parting, "Close 1013 taken at once"),
+    outgoing(State::Parting, Event::SocketEnded, State::Closed, "the server ended TCP"),
+    outgoing(State::Parting, Event::Reset, State::Closed, "it did not within close_timeout, or sends on"),
+    link(State::Idle, Event::Dial, State::Connecting, "first attempt"),
+    link(State::Connecting, Event::Established, State::Open, "101 received; a shard has the connection"),
+    link(State::Connecting, Event::Failed, State::Waiting, "refused, unreachable or too late; back off"),
+    link(State::Connecting, Event::Stop, State::Ended, "given up by the application or a terminal answer"),
+    link(
         State::Open,
         Event::Failed,
         State::Waiting,
         "heartbeat or transport lost, or a code that says come back",
     ),
-    outgoing(State::Open, Event::Stop, State::Ending, "closed by the application or a terminal code"),
-    outgoing(State::Waiting, Event::RetryDue, State::Connecting, "full jitter elapsed"),
-    outgoing(State::Waiting, Event::Stop, State::Ended, "given up by the application"),
-    outgoing(State::Idle, Event::Stop, State::Ended, "never used"),
-    outgoing(State::Ending, Event::Stopped, State::Ended, "closing handshake done or timed out"),
-    outgoing(State::Ending, Event::Failed, State::Ended, "lost while closing"),
+    link(State::Open, Event::Stop, State::Ending, "closed by the application or a terminal code"),
+    link(State::Waiting, Event::RetryDue, State::Connecting, "full jitter elapsed"),
+    link(State::Waiting, Event::Stop, State::Ended, "given up by the application"),
+    link(State::Idle, Event::Stop, State::Ended, "never used"),
+    link(State::Ending, Event::Stopped, State::Ended, "closing handshake done or timed out"),
+    link(State::Ending, Event::Failed, State::Ended, "lost while closing"),
 ];
 
 impl State {
@@ -207,7 +230,7 @@ impl State {
     /// The state after `event`, or `None` where the table has no row: a bug in the caller.
     pub const fn next(self, event: Event) -> Option<Self> {
         // A match over the table would be checked by the compiler, but could not be printed; the table
-        // has under sixty rows and transitions are rare beside frames.
+        // has sixty rows and transitions are rare beside frames.
         let mut row = 0;
         while row < TABLE.len() {
             #[allow(clippy::indexing_slicing)] // bounded by the loop; evaluated in const context too
@@ -232,7 +255,7 @@ impl State {
             | Self::Waiting => Public::Connecting,
             Self::Flowing | Self::Backpressured | Self::Open => Public::Open,
             Self::Evicting | Self::Draining | Self::Closing | Self::Ending => Public::Closing,
-            Self::Lingering | Self::Closed | Self::Ended => Public::Closed,
+            Self::Lingering | Self::Parting | Self::Closed | Self::Ended => Public::Closed,
         }
     }
 
@@ -255,8 +278,9 @@ impl State {
             Self::Closing => "closing",
             Self::Lingering => "lingering",
             Self::Closed => "closed",
-            Self::Idle => "idle",
             Self::Connecting => "connecting",
+            Self::Parting => "parting",
+            Self::Idle => "idle",
             Self::Open => "open",
             Self::Waiting => "waiting",
             Self::Ending => "ending",

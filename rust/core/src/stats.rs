@@ -65,6 +65,8 @@ impl Outcome {
 pub struct Stats {
     /// Sockets accepted.
     pub accepted: u64,
+    /// Connections that were opened by us.
+    pub connected: u64,
     /// Handshakes by [`Outcome`].
     pub handshakes: [u64; Outcome::NAMES.len()],
     /// TLS handshakes that were completed, by [`TlsVersion`].
@@ -215,6 +217,7 @@ impl Stats {
         };
         add(&mut self.handshakes, &other.handshakes);
         add(&mut self.secured, &other.secured);
+        self.connected += other.connected;
         self.resumed += other.resumed;
         add(&mut self.states, &other.states);
         add(&mut self.endings, &other.endings);

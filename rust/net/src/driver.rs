@@ -27,6 +27,7 @@ use crate::acceptor::PlaceWanted;
 use crate::clock::Clock;
 use crate::inbox::{Accepted, Inbox};
 use crate::mailbox::{Class, Drained};
+use crate::outgoing::Connected;
 use crate::sockets::{Read, Sockets};
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -93,6 +94,7 @@ struct Driver {
     commands: Vec<Command>,
     forwards: Vec<(usize, Forward)>,
     accepted: Vec<Accepted>,
+    connected: Vec<Connected>,
     upward: Vec<Event>,
     is_stopping: bool,
 }
@@ -110,6 +112,7 @@ impl Driver {
             commands: Vec::new(),
             forwards: Vec::new(),
             accepted: Vec::new(),
+            connected: Vec::new(),
             upward: Vec::new(),
             is_stopping: false,
         }
@@ -171,6 +174,7 @@ impl Driver {
         let now = self.surroundings.clock.now();
         let level = self.surroundings.ledger.level();
         let mut is_more = self.take_accepted(now);
+        is_more |= self.take_connected(now);
         if self.inbox.is_reclaimed.swap(false, Ordering::AcqRel) {
             self.shard.command(Command::Reclaim, now);
         }
@@ -207,6 +211,26 @@ impl Driver {
             }
         }
         self.accepted = accepted;
+        drained.more
+    }
+
+    fn take_connected(&mut self, now: Timestamp) -> bool {
+        let drained = self.inbox.connected.drain(&mut self.connected, ACCEPTS);
+        let mut connected = std::mem::take(&mut self.connected);
+        for Connected { socket, encryption, read_ahead, connection } in connected.drain(..) {
+            let registered = socket.register();
+            let index = self.shard.connected(connection, now).index();
+            // The application waits for what becomes of it, so it hears of that in any case.
+            let Ok(stream) = registered else {
+                self.shard.ended(index, now);
+                continue;
+            };
+            self.shard.wire.insert(index, stream, encryption);
+            if !read_ahead.is_empty() {
+                self.shard.bytes(index, &mut Vec::from(read_ahead), now);
+            }
+        }
+        self.connected = connected;
         drained.more
     }
 
@@ -390,7 +414,8 @@ impl Driver {
     /// What others read of this shard.
     fn publish(&mut self, started: Instant) {
         let coming = self.inbox.accepted.len();
-        self.inbox.sockets.store(self.shard.sockets() + coming, Ordering::Relaxed);
+        let dialled = self.inbox.connected.len();
+        self.inbox.sockets.store(self.shard.sockets() + coming + dialled, Ordering::Relaxed);
         if coming == 0 {
             // Otherwise the acceptor has said it, and the turn that takes them in is next.
             let oldest = self.shard.oldest_headless_at().map_or(u64::MAX, Timestamp::as_micros);

@@ -1,4 +1,4 @@
-//! Receives sockets, commands and forwards for one shard from other threads · hands them to its driver ·
+//! Receives sockets, accepted or dialled, commands and forwards for one shard from other threads · hands them to its driver ·
 //! owns the bound of each and the one way to wake the driver.
 
 use std::pin::pin;
@@ -13,7 +13,8 @@ use streamconductor_core::shard::command::{Command, Forward};
 use tokio::sync::Notify;
 
 use crate::listener::Raw;
-use crate::mailbox::{Mailbox, Wake};
+use crate::mailbox::{Class, Mailbox, Wake};
+use crate::outgoing::Connected;
 
 /// Bytes of commands that may wait for one shard, unless a single message needs more.
 const COMMAND_BYTES: usize = 8 * 1024 * 1024;
@@ -65,6 +66,7 @@ pub struct Inbox {
     pub commands: Mailbox<Command, Alarm>,
     pub forwards: Mailbox<(usize, Forward), Alarm>,
     pub accepted: Mailbox<Accepted, Alarm>,
+    pub connected: Mailbox<Connected, Alarm>,
     pub alarm: Alarm,
     /// Sockets on the shard and on their way to it.
     pub sockets: AtomicUsize,
@@ -96,6 +98,8 @@ impl Inbox {
             // Bounded by `FORWARDS` through the publishers, and by the pending places through the acceptor.
             forwards: Mailbox::new(usize::MAX, ledger, alarm.clone()),
             accepted: Mailbox::new(usize::MAX, ledger, alarm.clone()),
+            // Bounded by the slots.
+            connected: Mailbox::new(usize::MAX, ledger, alarm.clone()),
             alarm,
             sockets: AtomicUsize::new(0),
             owed: AtomicUsize::new(0),
@@ -109,6 +113,14 @@ impl Inbox {
     /// The largest payload is another from now on.
     pub fn adopt(&self, max_buffered: usize) {
         self.commands.set_limit(command_bytes(max_buffered));
+    }
+
+    /// Takes in a connection that a dialler has opened.
+    pub fn connect(&self, connected: Connected) {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        let bytes = size_of::<Connected>() + connected.read_ahead.len();
+        // Cannot be refused without a limit.
+        let _ = self.connected.append(&mut vec![connected], bytes, Class::Reserved);
     }
 
     /// Counts forwards that were taken. True: the shard is not behind any more, and the peers wait to be told.

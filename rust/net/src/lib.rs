@@ -35,6 +35,8 @@ pub mod listener;
 #[cfg(not(loom))]
 pub mod metrics;
 #[cfg(not(loom))]
+pub mod outgoing;
+#[cfg(not(loom))]
 pub mod readiness;
 #[cfg(not(loom))]
 pub mod server;

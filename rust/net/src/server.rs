@@ -34,7 +34,7 @@ use crate::upward::Upward;
 
 /// What a server is started with.
 pub struct Settings {
-    /// Where to listen. Port 0 of a second address becomes the port of the first.
+    /// Where to listen; empty: nowhere, for outgoing connections alone. Port 0 of a second address becomes the port of the first.
     pub addresses: Vec<Address>,
     /// The kernel's queue of connections that nobody has accepted.
     pub backlog: u32,
@@ -111,7 +111,7 @@ struct Running {
 }
 
 impl Server {
-    /// Binds every address, then starts one thread per shard. The acceptors run beside the first shard.
+    /// Binds every address, if there are any ([`outgoing`](crate::outgoing) needs none), then starts one thread per shard. The acceptors run beside the first shard.
     pub fn start(
         settings: Settings,
         site: Arc<Site>,
@@ -296,6 +296,11 @@ impl Server {
             return Ok(());
         };
         inbox.commands.append(batch, bytes, class)
+    }
+
+    /// The inbox of the shard with the fewest sockets.
+    pub(crate) fn least_loaded(&self) -> Option<&Inbox> {
+        self.inboxes.iter().min_by_key(|inbox| inbox.sockets.load(Ordering::Relaxed)).map(|inbox| &**inbox)
     }
 
     /// Puts one command into a shard's mailbox and leaves the shard asleep: [`Server::ring`] must follow.

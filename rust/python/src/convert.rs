@@ -89,19 +89,17 @@ pub fn check_channel(name: &str) -> PyResult<()> {
     Ok(())
 }
 
-/// The executed transition table: tuples of direction, from, event, to, meaning.
+/// The executed transition table: tuples of direction, from, event, to, meaning; a row of two directions twice.
 #[pyfunction]
 pub fn lifecycle_table() -> Vec<(&'static str, &'static str, String, &'static str, &'static str)> {
-    TABLE
-        .iter()
-        .map(|row| {
-            let direction = match row.direction {
-                Direction::Inbound => "inbound",
-                Direction::Outgoing => "outgoing",
-            };
-            (direction, row.from.name(), spaced(&format!("{:?}", row.event)), row.to.name(), row.meaning)
+    let rows_of = |(direction, name): (Direction, &'static str)| {
+        let rows = TABLE.iter().filter(move |row| row.directions.contains(&direction));
+        rows.map(move |row| {
+            (name, row.from.name(), spaced(&format!("{:?}", row.event)), row.to.name(), row.meaning)
         })
-        .collect()
+    };
+    let all = [(Direction::Inbound, "inbound"), (Direction::Outgoing, "outgoing"), (Direction::Link, "link")];
+    all.into_iter().flat_map(rows_of).collect()
 }
 
 /// The names of all states, in the order of the counts in `/status`.

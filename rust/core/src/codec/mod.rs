@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! inbound    header ─▶ limits ─▶ mask ─▶ whole frame, or assembly ─▶ inflate ─▶ utf8 ─▶ Item
-//! outbound   payload ─▶ encode_header ─▶ bytes, minimal and final
+//! outbound   payload ─▶ encode_header ─▶ bytes, minimal and final; towards a server masked, a fresh key each
 //! ```
 
 use std::ops::Deref;
@@ -14,13 +14,17 @@ use crate::config::Limits;
 mod decode;
 mod encode;
 mod header;
+mod keys;
 mod mask;
+mod masking;
 mod utf8;
 mod violation;
 
 pub use decode::Codec;
 pub use encode::{ControlFrame, close_frame, control_frame, encode_frame, encode_message};
 pub use header::{Control, MAX_CONTROL, MAX_HEADER, Opcode, encode_header};
+pub use keys::MaskingKeys;
+pub use masking::{frame_size, masked, message_frame};
 pub use violation::Violation;
 
 /// Which side of the connection we are.

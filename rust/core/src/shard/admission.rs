@@ -199,6 +199,7 @@ impl<W: Wire> Shard<W> {
             user: connection.user(),
             route,
             gauge: connection.gauge.clone(),
+            dial: None,
         };
         let key = self.eviction_key(index);
         if let Some(key) = key {

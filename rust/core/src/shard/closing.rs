@@ -23,8 +23,7 @@ impl<W: Wire> Shard<W> {
         let is_reset = ending.is_reset();
         let flush = ending.flushes();
         let ending = connection.first_cause(ending);
-        let reason = ending.reason();
-        let frame = close_frame(Some(ending.code()), &reason, None);
+        let frame = connection.farewell(&ending);
         connection.ending = Some(Box::new(ending));
         if is_reset {
             return self.vanish(index, Happened::Reset, now);
@@ -43,7 +42,7 @@ impl<W: Wire> Shard<W> {
                 let code = Some(ending.code()).filter(|code| *code != CloseCode::NO_STATUS);
                 connection.ending = Some(Box::new(ending));
                 // RFC 6455 §5.5.1: a Close is answered as soon as practical, with the same code.
-                let frame = close_frame(code, "", None);
+                let frame = close_frame(code, "", connection.mask());
                 self.start_close(index, &frame, false, now);
             }
             // Draining: our Close is on its way; the rest follows when it is out.
@@ -85,6 +84,9 @@ impl<W: Wire> Shard<W> {
 
     /// Our Close is out and nothing more is awaited: the server ends the TCP connection first (RFC 6455 §7.1.1).
     pub(super) fn shut(&mut self, index: u32, now: Timestamp) {
+        if self.places.get(index).is_some_and(Connection::is_outgoing) {
+            return self.part(index, now);
+        }
         self.settle_end(index, now);
         self.apply(index, Happened::WritingShut);
         self.start_linger(index, now);
@@ -127,7 +129,7 @@ impl<W: Wire> Shard<W> {
         let holds = std::mem::replace(&mut connection.holds, place.map_or(Holds::Nothing, Holds::Place));
         let Holds::Slot(slot) = holds else { return None };
         let ending = connection.first_cause(ending);
-        let frame = close_frame(Some(ending.code()), &ending.reason(), None);
+        let frame = connection.farewell(&ending);
         if connection.ending.is_none() {
             connection.ending = Some(Box::new(ending));
         }
@@ -158,7 +160,7 @@ impl<W: Wire> Shard<W> {
     }
 
     /// Settles everything that an open connection holds but its socket, and reports its ending, once.
-    fn settle_end(&mut self, index: u32, now: Timestamp) {
+    pub(super) fn settle_end(&mut self, index: u32, now: Timestamp) {
         self.leave_all(index);
         self.leave_indices(index);
         let Some(connection) = self.places.get_mut(index) else { return };
@@ -260,7 +262,7 @@ fn report(connection: &mut Connection, ending: &Ending, now: Timestamp) -> Close
     let totals = connection.ring.totals();
     Closed {
         connection: connection.id,
-        code: ending.code(),
+        code: connection.code_of(ending),
         reason: ending.reason(),
         ending: ending.name(),
         by: ending.by(),

@@ -18,6 +18,7 @@ use crate::pool::{AddressCount, AddressPlace, PendingPlace, Slot, UserPlace};
 use crate::ring::Ring;
 use crate::shard::answer::Answer;
 use crate::shard::failing::Failing;
+use crate::shard::outgoing::Outgoing;
 use crate::shard::pace::Pace;
 use crate::time::Timestamp;
 
@@ -55,6 +56,8 @@ pub struct Connection {
     pub peer: Peer,
     /// What only the opening handshake needs.
     pub opening: Option<Box<Handshaking>>,
+    /// What only a connection that we opened has; `None`: it was accepted.
+    pub outgoing: Option<Box<Outgoing>>,
     pub codec: Codec,
     /// How its messages are encoded; raw until it is open.
     pub encoding: Encoding,
@@ -213,25 +216,37 @@ impl Pressure {
 impl Connection {
     /// A socket that has just been accepted and holds a pending place.
     pub fn accepted(id: ConnectionId, peer: Peer, place: PendingPlace, now: Timestamp) -> Self {
+        let mut connection = Self::new(id, State::Pending, Holds::Place(place), peer, Role::Server, now);
+        connection.opening = Some(Box::new(Handshaking {
+            reader: HeadReader::new(),
+            request: None,
+            route: 0,
+            subprotocol: None,
+            user: None,
+            expires_at: None,
+            answer: None,
+            secured: None,
+            admission: None,
+            counted: None,
+        }));
+        connection
+    }
+
+    /// A socket that was opened by us and has a slot.
+    pub fn connected(id: ConnectionId, peer: Peer, slot: Slot, now: Timestamp) -> Self {
+        Self::new(id, State::Connecting, Holds::Slot(slot), peer, Role::Client, now)
+    }
+
+    fn new(id: ConnectionId, state: State, holds: Holds, peer: Peer, role: Role, now: Timestamp) -> Self {
         Self {
             id,
-            state: State::Pending,
-            holds: Holds::Place(place),
+            state,
+            holds,
             address_place: None,
             peer,
-            opening: Some(Box::new(Handshaking {
-                reader: HeadReader::new(),
-                request: None,
-                route: 0,
-                subprotocol: None,
-                user: None,
-                expires_at: None,
-                answer: None,
-                secured: None,
-                admission: None,
-                counted: None,
-            })),
-            codec: Codec::new(Role::Server),
+            opening: None,
+            outgoing: None,
+            codec: Codec::new(role),
             encoding: Encoding::Raw,
             ring: Ring::new(),
             unread: Vec::new(),
@@ -288,7 +303,9 @@ impl Connection {
                 self.clocks.accepted + limits.open_timeout
             }
             State::Lingering => self.clocks.closing + LINGER,
-            State::Draining | State::Closing | State::Evicting => self.clocks.closing + limits.close_timeout,
+            State::Draining | State::Closing | State::Evicting | State::Parting => {
+                self.clocks.closing + limits.close_timeout
+            }
             State::Flowing | State::Backpressured => self.next_open_deadline(limits),
             _ => Timestamp::NEVER,
         }

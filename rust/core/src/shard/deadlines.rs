@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::close::{CloseCode, Ending};
-use crate::codec::{Control, control_frame};
+use crate::codec::Control;
 use crate::handshake::Refusal;
 use crate::lifecycle::{Event as Happened, State};
 use crate::shard::Shard;
@@ -118,7 +118,7 @@ impl<W: Wire> Shard<W> {
             connection.heartbeat.queued_at = now;
             connection.heartbeat.number += 1;
             let payload = connection.heartbeat.number.to_be_bytes();
-            let frame = control_frame(Control::Ping, &payload, None);
+            let frame = connection.control(Control::Ping, &payload);
             connection.ring.push_ping(&frame, now);
             self.stats.pings += 1;
         }

@@ -122,6 +122,8 @@ pub struct Opening {
     pub route: usize,
     /// The numbers that the application reads; `None` when the route's connections are not held.
     pub gauge: Option<Arc<Gauge>>,
+    /// The number of the attempt that opened it; `None`: it was accepted.
+    pub dial: Option<u64>,
 }
 
 /// How a connection ended.

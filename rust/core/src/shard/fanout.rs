@@ -156,10 +156,13 @@ impl<W: Wire> Shard<W> {
         match &fan_out.to {
             Recipients::Subscribers => self.members.get(&fan_out.chunks.channel())?.at(fan_out.next),
             Recipients::Everyone { exclude } => {
-                let connection = self.places.get(fan_out.next as u32)?;
+                let connection = self.places.get(fan_out.next as u32).filter(|one| !one.is_outgoing())?;
                 exclude.binary_search(&connection.id).is_err().then(|| connection.id.index())
             }
-            Recipients::These(ids) => self.places.find(*ids.get(fan_out.next)?),
+            Recipients::These(ids) => {
+                let index = self.places.find(*ids.get(fan_out.next)?)?;
+                self.places.get(index).is_some_and(|one| !one.is_outgoing()).then_some(index)
+            }
         }
     }
 

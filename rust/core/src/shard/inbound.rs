@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use crate::close::{CloseCode, Ending};
-use crate::codec::{Control, Item, Kind, Payload, control_frame};
+use crate::codec::{Control, Item, Kind, Payload};
 use crate::gauge::Gauge;
 use crate::ledger::Owner;
 use crate::shard::Shard;
@@ -110,7 +110,7 @@ impl<W: Wire> Shard<W> {
 
     fn pong(&mut self, index: u32, payload: &[u8], now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
-        let frame = control_frame(Control::Pong, payload, None);
+        let frame = connection.control(Control::Pong, payload);
         if connection.ring.push_pong(&frame, now) {
             self.mark_dirty(index);
         }

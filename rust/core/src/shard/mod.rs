@@ -20,6 +20,7 @@ mod fanout;
 mod inbound;
 mod opening;
 mod outbound;
+pub mod outgoing;
 mod pace;
 mod places;
 mod refusals;

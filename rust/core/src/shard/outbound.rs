@@ -30,6 +30,7 @@ impl<W: Wire> Shard<W> {
         if !connection.state.is_open() {
             return;
         }
+        debug_assert!(!connection.is_outgoing(), "what is shared is not masked");
         let Some(chunk) = chunks.of(connection.encoding) else { return };
         let size = chunk.size();
         connection.clocks.last_message = now;
@@ -52,6 +53,7 @@ impl<W: Wire> Shard<W> {
     pub(super) fn push_frame(&mut self, index: u32, frame: Bytes, awaited: bool, now: Timestamp) {
         let Some(connection) = self.places.get_mut(index) else { return };
         connection.clocks.last_message = now;
+        let frame = if connection.is_outgoing() { connection.disguise(frame) } else { frame };
         self.stats.sending.add(1, frame.len() as u64);
         let pushed = connection.ring.push_frame(frame, awaited, now, &self.limits.marks);
         self.after_push(index, &pushed, self.limits.overflow, now);

@@ -102,7 +102,9 @@ impl<W: Wire> Shard<W> {
 
     fn may_leave(&self, index: u32) -> bool {
         self.places.get(index).is_some_and(|connection| {
-            connection.identity.is_some() && matches!(connection.holds, Holds::Slot(_))
+            connection.identity.is_some()
+                && matches!(connection.holds, Holds::Slot(_))
+                && !connection.is_outgoing()
         })
     }
 
@@ -143,7 +145,8 @@ impl<W: Wire> Shard<W> {
     pub(super) fn reorder(&mut self) {
         let order = self.limits.eviction;
         self.eviction = crate::eviction::EvictionOrder::new(order);
-        for connection in self.places.iter().filter(|connection| connection.identity.is_some()) {
+        let is_candidate = |one: &&Connection| one.identity.is_some() && !one.is_outgoing();
+        for connection in self.places.iter().filter(is_candidate) {
             self.eviction.insert(
                 connection.id.index(),
                 connection.id.generation(),
@@ -252,7 +255,9 @@ fn pending_victims(
         .iter()
         .filter_map(|id| places.get(places.find(*id)?))
         .filter(|connection| {
-            matches!(connection.holds, Holds::Slot(_)) && connection.ring.pending().bytes > 0
+            matches!(connection.holds, Holds::Slot(_))
+                && connection.ring.pending().bytes > 0
+                && !connection.is_outgoing()
         })
         .map(move |connection| (key_of(connection, order), connection.id.index(), connection.id.generation()))
 }

@@ -67,9 +67,11 @@ impl<W: Wire> Shard<W> {
         };
         let Some(subscriber) = self.places.get_mut(index) else { return };
         let is_known = subscriber.channels.iter().any(|one| one.channel.id() == channel.id());
-        let is_admissible = subscriber.state.is_open() && !is_known;
+        // What is published is not masked. The application refuses such a join before it comes to this.
+        let may_join = subscriber.state.is_open() && !subscriber.is_outgoing();
+        let is_admissible = may_join && !is_known;
         if let Some(frame) = first {
-            if subscriber.state.is_open() {
+            if may_join {
                 self.push_frame(index, frame, false, now);
             } else {
                 self.count_unsent(Some(index), &frame);

@@ -5,6 +5,7 @@
 
 mod application;
 mod client;
+mod pair;
 mod random;
 pub mod run;
 mod run_application;
@@ -15,6 +16,7 @@ mod wire;
 pub mod world;
 
 pub use client::{Client, Got, close, compressed, control, frame, text};
+pub use pair::{Pair, dial};
 pub use random::Random;
 pub use server::Server;
 pub use setup::{Setup, TICK, limits, millis, seconds, server_frame, upgrade, upgrade_deflated};
