@@ -8,6 +8,7 @@
 
 mod certificates;
 mod encryption;
+mod role;
 mod stream;
 mod subject;
 mod terms;
