@@ -15,6 +15,8 @@ mod acceptor;
 #[cfg(not(loom))]
 pub mod admin;
 #[cfg(not(loom))]
+pub mod client;
+#[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 pub mod compression;

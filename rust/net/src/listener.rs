@@ -29,7 +29,7 @@ pub struct Listener {
     path: Option<PathBuf>,
 }
 
-/// An accepted socket, registered with the runtime of its shard.
+/// A socket, accepted or connected, registered with a runtime.
 pub enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
@@ -37,7 +37,7 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// An accepted socket that no runtime knows yet.
+/// A socket that no runtime knows yet, or no more.
 pub struct Raw {
     socket: Socket,
     is_unix: bool,
@@ -156,6 +156,24 @@ impl Raw {
 }
 
 impl Stream {
+    /// Sets what accepted sockets inherit, on one that was connected.
+    pub(crate) fn set_options(&self) -> io::Result<()> {
+        if let Self::Tcp(stream) = self {
+            stream.set_nodelay(true)?;
+            set_not_sent_low_water(&self.reference())?;
+        }
+        Ok(())
+    }
+
+    /// Takes it from the runtime that drives it.
+    pub fn detach(self) -> io::Result<Raw> {
+        let (socket, is_unix) = match self {
+            Self::Tcp(stream) => (Socket::from(stream.into_std()?), false),
+            Self::Unix(stream) => (Socket::from(stream.into_std()?), true),
+        };
+        Ok(Raw { socket, is_unix })
+    }
+
     /// Ends our direction.
     pub fn shut_down(&self) -> io::Result<()> {
         self.reference().shutdown(std::net::Shutdown::Write)
