@@ -21,6 +21,8 @@ mod redirect;
 mod refusal;
 mod sent;
 mod target;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::net::SocketAddr;

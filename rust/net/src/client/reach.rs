@@ -45,6 +45,9 @@ pub async fn host(
 
 /// Connects to the first of these addresses that answers.
 pub async fn any(addresses: &[SocketAddr], progress: &Progress) -> Result<(Stream, SocketAddr), DialError> {
+    if addresses.is_empty() {
+        return Err(DialError::invalid("addresses", "names none; name one, or leave it to the URL"));
+    }
     progress.reach(Stage::Connecting);
     let mut left = interleaved(addresses);
     let mut attempts: Vec<Attempt> = Vec::new();
