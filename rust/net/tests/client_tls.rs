@@ -66,10 +66,10 @@ impl Authority {
         std::fs::write(self.file(&format!("{name}.key")), key.serialize_pem()).unwrap();
     }
 
-    fn trust(&self, identity: bool) -> Option<Arc<Trust>> {
+    fn trust(&self, identity: bool) -> Arc<Trust> {
         let identity = identity.then(|| (self.file("client.pem"), self.file("client.key")));
         let files = TrustFiles { authorities: Some(self.file("authority.pem")), identity };
-        Some(Arc::new(Trust::load(&files).unwrap()))
+        Arc::new(Trust::load(&files).unwrap())
     }
 
     /// Our own TLS; with `requires_client` for clients with a certificate of this authority.
@@ -165,7 +165,7 @@ fn frames_in_the_record_of_the_answer_are_kept_in_either_version() {
             let server = authority.scripted(version, move |head| opening(head, &sent));
             let ledger = ledger();
             run(async {
-                let options = Dial { trust: authority.trust(false), ..to(server.url()) };
+                let options = Dial { trust: Some(authority.trust(false)), ..to(server.url()) };
                 let connection = dial(&options, &ledger).await.map_err(|error| error.to_string()).unwrap();
                 let ahead = &connection.read_ahead;
                 assert!(
@@ -187,24 +187,24 @@ fn frames_in_the_record_of_the_answer_are_kept_in_either_version() {
 fn who_is_not_vouched_for_is_refused_with_the_reason() {
     let (authority, other) = (Authority::new(), Authority::new());
     let server = authority.scripted(&TLS13, |head| opening(head, b""));
-    let with = |trust, name: Option<&str>| {
+    let with = |trust: Option<Arc<Trust>>, name: Option<&str>| {
         let server_hostname = name.map(str::to_owned);
         Dial { trust, server_hostname, ..to(server.url()) }
     };
-    assert!(tls_failure(&with(other.trust(false), None)).contains("UnknownIssuer"));
+    assert!(tls_failure(&with(Some(other.trust(false)), None)).contains("UnknownIssuer"));
     // The system does not know it either, where it knows anybody.
     match failed(&with(None, None)) {
         DialError::Tls { reason, .. } => assert!(reason.contains("UnknownIssuer"), "{reason}"),
         DialError::Invalid { option, .. } => assert_eq!(option, "tls_authorities"),
         other => panic!("{other}"),
     }
-    let reason = tls_failure(&with(authority.trust(false), Some("another.example")));
+    let reason = tls_failure(&with(Some(authority.trust(false)), Some("another.example")));
     assert!(reason.contains("another.example"), "{reason}");
     // The address is in the certificate, too, and so is the name that is asked for instead of another.
     let by_address = to(server.url().replace("localhost", "127.0.0.1"));
-    dialled(&Dial { trust: authority.trust(false), ..by_address }, async |_| ());
+    dialled(&Dial { trust: Some(authority.trust(false)), ..by_address }, async |_| ());
     let destination = Destination::Addresses(vec![server.0]);
-    let options = Dial { destination, trust: authority.trust(false), ..to("wss://named.example/") };
+    let options = Dial { destination, trust: Some(authority.trust(false)), ..to("wss://named.example/") };
     assert!(tls_failure(&options).contains("named.example"));
     dialled(&Dial { server_hostname: Some("localhost".into()), ..options }, async |_| ());
 }
@@ -219,7 +219,7 @@ fn what_speaks_no_tls_fails_at_once() {
         let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         wait_for_end(&mut socket)
     });
-    let options = Dial { trust: authority.trust(false), ..to(format!("wss://localhost:{port}/")) };
+    let options = Dial { trust: Some(authority.trust(false)), ..to(format!("wss://localhost:{port}/")) };
     tls_failure(&options);
     assert!(answering.join().unwrap());
 }
@@ -230,7 +230,7 @@ fn an_encrypted_way_through_a_proxy_ends_at_the_server() {
     let server = authority.scripted(&TLS13, |head| opening(head, header(head, "Host").unwrap().as_bytes()));
     let options = Dial {
         proxy: ProxyChoice::At(format!("http://{}", server.0)),
-        trust: authority.trust(false),
+        trust: Some(authority.trust(false)),
         server_hostname: Some("localhost".into()),
         ..to("wss://nowhere.invalid/")
     };
@@ -248,7 +248,7 @@ fn nobody_is_sent_from_an_encrypted_url_to_one_that_is_not() {
     let server = authority.scripted(&TLS13, move |_| {
         format!("HTTP/1.1 302 x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     });
-    let error = failed(&Dial { trust: authority.trust(false), ..to(server.url()) });
+    let error = failed(&Dial { trust: Some(authority.trust(false)), ..to(server.url()) });
     let DialError::Redirect { reason, .. } = &error else { panic!("{error}") };
     assert!(reason.contains("encrypted"), "{reason}");
     assert_eq!(plain.heads(), [""; 0]);
@@ -257,7 +257,7 @@ fn nobody_is_sent_from_an_encrypted_url_to_one_that_is_not() {
     let location = secure.url().replace("wss", "https");
     let plain =
         Scripted::answering(format!("HTTP/1.1 308 x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n"));
-    dialled(&Dial { trust: authority.trust(false), ..to(plain.url()) }, async |connection| {
+    dialled(&Dial { trust: Some(authority.trust(false)), ..to(plain.url()) }, async |connection| {
         assert_eq!(connection.url, secure.url());
     });
 }
@@ -271,7 +271,7 @@ fn our_own_server_and_its_client_understand_each_other() {
         let scheme = if tls.is_some() { "wss" } else { "ws" };
         let stand = Stand::start_with(None, tls);
         let url = format!("{scheme}://localhost:{}/", stand.server.addresses()[0].port());
-        let options = Dial { compression: true, trust: authority.trust(requires_client), ..to(url) };
+        let options = Dial { compression: true, trust: Some(authority.trust(requires_client)), ..to(url) };
         for number in 0..2 {
             dialled(&options, async |connection| {
                 assert!(connection.agreement.is_some() && connection.read_ahead.is_empty());
@@ -290,15 +290,15 @@ fn a_certificate_is_shown_to_the_first_origin_only() {
     let stand = Stand::start_with(None, Some(authority.tls(true)));
     let url = format!("wss://localhost:{}/", stand.server.addresses()[0].port());
     // It is asked for behind the handshake of the client, and so missed with the answer.
-    let nobody = Dial { trust: authority.trust(false), ..to(url.as_str()) };
+    let nobody = Dial { trust: Some(authority.trust(false)), ..to(url.as_str()) };
     assert!(tls_failure(&nobody).contains("CertificateRequired"));
     let location = url.clone();
     let first = authority.scripted(&TLS13, move |_| {
         format!("HTTP/1.1 307 x\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     });
-    let sent_on = Dial { trust: authority.trust(true), ..to(first.url()) };
+    let sent_on = Dial { trust: Some(authority.trust(true)), ..to(first.url()) };
     assert!(tls_failure(&sent_on).contains("CertificateRequired"));
-    dialled(&Dial { trust: authority.trust(true), ..to(url) }, async |_| ());
+    dialled(&Dial { trust: Some(authority.trust(true)), ..to(url) }, async |_| ());
 }
 
 #[test]

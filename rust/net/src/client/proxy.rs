@@ -54,8 +54,7 @@ impl Proxy {
             "http" => {}
             scheme => {
                 let reason = format!(
-                    "{}:// is not supported; name an http:// proxy, which carries wss:// encrypted all the same, or none",
-                    scheme
+                    "{scheme}:// is not supported; name an http:// proxy, which carries wss:// encrypted all the same, or none"
                 );
                 return Err(invalid(reason));
             }

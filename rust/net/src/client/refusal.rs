@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(retry_after(b"120"), Some(Duration::from_secs(120)));
+        assert_eq!(retry_after(b"121"), Some(Duration::from_secs(121)));
         assert_eq!(retry_after(b"Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "long past");
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100));
         let time = retry_after(soon.as_bytes()).unwrap().as_secs();

@@ -40,8 +40,7 @@ impl Scripted {
         let (heads, is_over) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
         let (seen, stop, script) = (Arc::clone(&heads), Arc::clone(&is_over), Arc::new(script));
         let thread = std::thread::spawn(move || {
-            let mut number = 0;
-            for socket in listener.incoming() {
+            for (number, socket) in listener.incoming().enumerate() {
                 if stop.load(Ordering::SeqCst) {
                     return;
                 }
@@ -55,7 +54,6 @@ impl Scripted {
                     seen.lock().unwrap().push(head.clone());
                     script(number, &head, &mut socket);
                 });
-                number += 1;
             }
         });
         Self { address, heads, is_over, thread: Some(thread) }
