@@ -1,10 +1,12 @@
 //! What a client takes for an answer to its offer of permessage-deflate, and what fails the connection (RFC 7692 §7.1).
 #![allow(clippy::unwrap_used)] // a panic is a failed test
 
-use streamconductor_core::deflate::{AnswerError, Encoding, OFFER, WindowBits, confirm, negotiate};
+use streamconductor_core::deflate::{
+    Agreement, AnswerError, Encoding, OFFER, WindowBits, confirm, negotiate,
+};
 
 fn answer(line: &str) -> Result<Option<Encoding>, AnswerError> {
-    confirm([line.as_bytes()], true).map(|agreement| agreement.map(|agreed| agreed.encoding()))
+    confirm([line.as_bytes()], true).map(|agreement| agreement.map(Agreement::encoding))
 }
 
 #[test]
