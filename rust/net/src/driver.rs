@@ -218,14 +218,8 @@ impl Driver {
         let drained = self.inbox.connected.drain(&mut self.connected, ACCEPTS);
         let mut connected = std::mem::take(&mut self.connected);
         for Connected { socket, encryption, read_ahead, connection } in connected.drain(..) {
-            let registered = socket.register();
             let index = self.shard.connected(connection, now).index();
-            // The application waits for what becomes of it, so it hears of that in any case.
-            let Ok(stream) = registered else {
-                self.shard.ended(index, now);
-                continue;
-            };
-            self.shard.wire.insert(index, stream, encryption);
+            self.shard.wire.insert(index, Stream::from(socket), encryption);
             if !read_ahead.is_empty() {
                 self.shard.bytes(index, &mut Vec::from(read_ahead), now);
             }

@@ -15,6 +15,8 @@ mod acceptor;
 #[cfg(not(loom))]
 pub mod admin;
 #[cfg(not(loom))]
+pub mod client;
+#[cfg(not(loom))]
 pub mod clock;
 #[cfg(not(loom))]
 pub mod compression;
@@ -45,7 +47,7 @@ mod sockets;
 #[cfg(not(loom))]
 pub mod status;
 #[cfg(not(loom))]
-mod stream;
+pub mod stream;
 #[cfg(not(loom))]
 pub mod tls;
 #[cfg(not(loom))]

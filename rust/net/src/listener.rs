@@ -27,7 +27,7 @@ pub struct Listener {
     path: Option<PathBuf>,
 }
 
-/// An accepted socket that no runtime knows yet.
+/// A socket, accepted or connected, that no runtime knows yet, or no more.
 pub enum Raw {
     /// Plain TCP.
     Tcp(std::net::TcpStream),
@@ -144,12 +144,13 @@ impl Drop for Listener {
 }
 
 #[cfg(target_os = "linux")]
-fn set_not_sent_low_water(socket: &Socket) -> io::Result<()> {
+/// Bounds what the kernel keeps unsent.
+pub(crate) fn set_not_sent_low_water(socket: &Socket) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn set_not_sent_low_water(_: &Socket) -> io::Result<()> {
+pub(crate) fn set_not_sent_low_water(_: &Socket) -> io::Result<()> {
     let _ = NOT_SENT_LOW_WATER;
     Ok(())
 }

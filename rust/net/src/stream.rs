@@ -1,4 +1,4 @@
-//! Receives an accepted socket · hands bytes to and from the kernel · owns when the runtime is told of the socket: as
+//! Receives an accepted or connected socket · hands bytes to and from the kernel · owns when the runtime is told of the socket: as
 //! soon as it has to wait, and not before.
 //!
 //! Most clients have sent their request before they are accepted. It is read, and answered, without asking the runtime
@@ -13,9 +13,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::listener::Raw;
+use crate::listener::{Raw, set_not_sent_low_water};
 
-/// An accepted socket.
+/// A socket, accepted or connected.
 pub enum Stream {
     /// It has not had to wait yet. `None`: it had to, and the runtime could not take it.
     Fresh(Option<Raw>),
@@ -31,7 +31,37 @@ impl From<Raw> for Stream {
     }
 }
 
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self::Tcp(stream, false)
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self::Unix(stream, false)
+    }
+}
+
 impl Stream {
+    /// Sets what accepted sockets inherit, on one that was connected.
+    pub(crate) fn set_options(&self) -> io::Result<()> {
+        if let Self::Tcp(stream, _) = self {
+            stream.set_nodelay(true)?;
+            set_not_sent_low_water(&*self.reference()?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes it from the runtime that drives it.
+    pub fn detach(self) -> io::Result<Raw> {
+        match self {
+            Self::Fresh(raw) => raw.ok_or_else(|| io::ErrorKind::NotConnected.into()),
+            Self::Tcp(stream, _) => stream.into_std().map(Raw::Tcp),
+            Self::Unix(stream, _) => stream.into_std().map(Raw::Unix),
+        }
+    }
+
     /// Reads what is there.
     pub fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Self::Fresh(Some(raw)) = self {

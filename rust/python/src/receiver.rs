@@ -59,6 +59,19 @@ enum Awaited {
     Cancelled(Option<Py<PyAny>>),
 }
 
+/// What is behind the last message.
+#[derive(Default)]
+enum End {
+    /// Nothing yet.
+    #[default]
+    No,
+    /// The connection has ended in peace, and so does iteration.
+    Peaceful,
+    /// It has ended otherwise; this makes what is raised. An exception that was kept and raised would hold the frames
+    /// that it went through, and they the receiver.
+    Error(Py<PyAny>),
+}
+
 /// The next message of a connection, for `await` and `async for`: text as `str`, binary as `bytes`.
 #[pyclass(module = "streamconductor._core")]
 pub struct Receiver {
@@ -72,10 +85,9 @@ pub struct Receiver {
     is_blocking: bool,
     in_a_row: u8,
     /// `None` while there is none, as for most connections most of the time.
+    #[expect(clippy::box_collection, reason = "one word instead of four for each connection")]
     untaken: Option<Box<VecDeque<Untaken>>>,
-    /// Set with the end of the connection: makes what is raised behind the last message. `Some(None)`: it ended in
-    /// peace. An exception that was kept and raised would hold the frames that it went through, and they this.
-    end: Option<Option<Py<PyAny>>>,
+    end: End,
 }
 
 impl Receiver {
@@ -90,7 +102,7 @@ impl Receiver {
             is_blocking: false,
             in_a_row: 0,
             untaken: None,
-            end: None,
+            end: End::No,
         }
     }
 
@@ -135,9 +147,9 @@ impl Receiver {
 
     fn ended(&self, python: Python<'_>) -> PyResult<()> {
         match &self.end {
-            None => Ok(()),
-            Some(None) => Err(PyStopAsyncIteration::new_err(())),
-            Some(Some(error)) => Err(PyErr::from_value(error.bind(python).call0()?)),
+            End::No => Ok(()),
+            End::Peaceful => Err(PyStopAsyncIteration::new_err(())),
+            End::Error(error) => Err(PyErr::from_value(error.bind(python).call0()?)),
         }
     }
 
@@ -278,7 +290,7 @@ impl Receiver {
     /// The connection has ended: behind its last message what `error` makes is raised, or, without it, iteration ends.
     fn end(slf: &Bound<'_, Self>, error: Option<Py<PyAny>>) -> PyResult<()> {
         let mut receiver = slf.borrow_mut();
-        receiver.end = Some(error);
+        receiver.end = error.map_or(End::Peaceful, End::Error);
         receiver.resume_soon(slf, Awaited::Answered(None)).map(drop)
     }
 
@@ -290,7 +302,7 @@ impl Receiver {
             visit.call(context)?;
             visit.call(run)?;
         }
-        if let Some(Some(error)) = &self.end {
+        if let End::Error(error) = &self.end {
             visit.call(error)?;
         }
         Ok(())
@@ -299,7 +311,7 @@ impl Receiver {
     fn __clear__(&mut self) {
         self.awaited = Awaited::No;
         self.context = None;
-        self.end = None;
+        self.end = End::No;
     }
 }
 

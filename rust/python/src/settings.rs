@@ -154,6 +154,7 @@ pub fn eviction(name: &str) -> PyResult<Eviction> {
 /// One route, as the Python server registered it.
 #[derive(FromPyObject)]
 #[pyo3(from_item_all)]
+#[expect(clippy::struct_excessive_bools, reason = "each answers another question")]
 pub struct RouteSetting {
     pub pattern: String,
     pub subprotocols: Vec<String>,

@@ -11,6 +11,7 @@
 //! has no context of its own: a shard inflates and compresses for all of its connections with the same few, and one
 //! compressed frame is valid for every subscriber that takes its window.
 
+mod answer;
 mod compress;
 mod contexts;
 mod encoding;
@@ -21,6 +22,7 @@ mod prepared;
 
 use std::time::Duration;
 
+pub use answer::{AnswerError, OFFER, confirm};
 pub use compress::Compressor;
 pub use contexts::Contexts;
 pub use encoding::{Encoding, Encodings, WindowBits};

@@ -10,7 +10,7 @@ use std::fmt;
 use super::{Encoding, WindowBits};
 use crate::handshake::is_token;
 
-const NAME: &[u8] = b"permessage-deflate";
+pub(super) const NAME: &[u8] = b"permessage-deflate";
 
 /// An offer that was accepted. Its text is the value of the response's `Sec-WebSocket-Extensions`.
 ///
@@ -24,7 +24,10 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// How messages to this client are encoded.
+    /// Nobody limited a window.
+    pub(super) const WIDEST: Self = Self { window: None };
+
+    /// How messages to this peer are encoded.
     pub fn encoding(self) -> Encoding {
         Encoding::Deflate(self.window.unwrap_or(WindowBits::MAX))
     }
@@ -54,7 +57,7 @@ pub fn negotiate<'l>(lines: impl IntoIterator<Item = &'l [u8]>) -> Option<Agreem
 }
 
 /// The part before the first `separator` that is not within quotes, and what is behind it, if there is one.
-fn cut(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
+pub(super) fn cut(text: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     let (mut is_quoted, mut is_escaped) = (false, false);
     let end = text.iter().position(|byte| {
         if is_escaped {
@@ -113,7 +116,7 @@ fn accept(offer: &[u8]) -> Option<Agreement> {
 }
 
 /// 8 to 15, in decimal digits without leading zeros (§7.1.2.1).
-fn window_bits(value: &[u8]) -> Option<u8> {
+pub(super) fn window_bits(value: &[u8]) -> Option<u8> {
     match *value {
         [digit @ b'8'..=b'9'] => Some(digit - b'0'),
         [b'1', digit @ b'0'..=b'5'] => Some(10 + digit - b'0'),
@@ -122,7 +125,7 @@ fn window_bits(value: &[u8]) -> Option<u8> {
 }
 
 /// A parameter's value: a token, or a quoted string that says one (RFC 6455 §9.1).
-fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn unquoted(value: &[u8]) -> Option<Vec<u8>> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return is_token(value).then(|| value.to_vec());
     };

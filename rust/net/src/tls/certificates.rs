@@ -78,7 +78,7 @@ pub fn authorities(file: &Path) -> Result<Arc<RootCertStore>, FileError> {
     Ok(Arc::new(roots))
 }
 
-fn certified(
+pub fn certified(
     chain_file: &Path,
     key_file: &Path,
     provider: &CryptoProvider,
@@ -106,7 +106,7 @@ fn certified(
     }
 }
 
-fn chain(file: &Path, field: Field) -> Result<Vec<CertificateDer<'static>>, FileError> {
+pub fn chain(file: &Path, field: Field) -> Result<Vec<CertificateDer<'static>>, FileError> {
     let bytes = read(file, field)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|_| problem(field, file, "is no PEM"))?;

@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic};
-use rustls::{HandshakeKind, ProtocolVersion, ServerConfig};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, Error, HandshakeKind, ProtocolVersion, ServerConfig};
 use streamconductor_core::ledger::{Charge, Ledger, Owner};
 use streamconductor_core::shard::securing::{Secured, TlsVersion};
 
+use super::role::{Role, Said, Saying, Step};
 use super::subject::subject;
 
 /// What an idle connection takes beside its buffers: keys, transcripts and the rest of rustls' state, as measured by
@@ -53,7 +53,7 @@ pub enum Absorbed {
 
 /// The TLS state of one connection.
 pub struct Encryption {
-    connection: UnbufferedServerConnection,
+    connection: Role,
     phase: Phase,
     /// The beginning of a record, or of a handshake message in several.
     unfinished: Vec<u8>,
@@ -62,21 +62,45 @@ pub struct Encryption {
     sent: usize,
     /// We have said that nothing will follow.
     has_ended: bool,
+    /// Why it failed, which whoever connects is told; a server's log has no use for what strangers do wrong.
+    failure: Option<Box<Error>>,
     charge: Charge,
 }
 
 impl Encryption {
     /// For a socket that was just accepted.
     pub fn begin(config: Arc<ServerConfig>, ledger: &Ledger) -> Option<Self> {
-        Some(Self {
-            connection: UnbufferedServerConnection::new(config).ok()?,
+        Some(Self::of(Role::server(config)?, ledger))
+    }
+
+    /// For a socket that has just been connected to a host that has to prove this name. What it begins with is unsent.
+    pub fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        ledger: &Ledger,
+    ) -> Result<Self, Error> {
+        let mut encryption = Self::of(Role::client(config, name)?, ledger);
+        // Without input, a client makes its first message.
+        encryption.absorb(&mut [], &mut []);
+        Ok(encryption)
+    }
+
+    fn of(connection: Role, ledger: &Ledger) -> Self {
+        Self {
+            connection,
             phase: Phase::Handshake,
             unfinished: Vec::new(),
             unsent: Vec::new(),
             sent: 0,
             has_ended: false,
+            failure: None,
             charge: ledger.charge(Owner::Tls, STATE),
-        })
+        }
+    }
+
+    /// Why it failed; always `None` for a server.
+    pub fn failure(&self) -> Option<&Error> {
+        self.failure.as_deref()
     }
 
     /// What waits for its rest, and belongs before the next input.
@@ -104,29 +128,18 @@ impl Encryption {
         let (mut taken, mut filled) = (0, 0);
         loop {
             let rest = input.get_mut(taken..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.connection.process_tls_records(rest);
-            taken += discard;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut records)) => {
-                    while let Some(Ok(record)) = records.next_record() {
-                        let size = record.payload.len();
-                        if let Some(room) = plain.get_mut(filled..filled + size) {
-                            room.copy_from_slice(record.payload);
-                            filled += size;
-                        }
-                        taken += record.discard;
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => queue(&mut self.unsent, data),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.phase = Phase::PeerEnded,
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => break,
-                Ok(ConnectionState::Closed) => {
+            let (done, step) = self.connection.step(rest, plain, &mut filled, &mut self.unsent);
+            taken += done;
+            match step {
+                Step::On => {}
+                Step::PeerEnded => self.phase = Phase::PeerEnded,
+                Step::Waiting => break,
+                Step::Closed => {
                     taken = input.len();
                     break;
                 }
-                // Early data is never allowed, and there is no other state.
-                Ok(_) | Err(_) => {
+                Step::Failed(error) => {
+                    self.failure = error.filter(|_| matches!(self.connection, Role::Client(_))).map(Box::new);
                     self.fail(input.get_mut(taken..).unwrap_or_default());
                     break;
                 }
@@ -138,7 +151,7 @@ impl Encryption {
 
     /// Encrypts at most one record's worth of plain bytes to the front of `records`. `None`: the keys are worn out.
     pub fn encrypt(&mut self, plain: &[u8], records: &mut [u8]) -> Option<usize> {
-        self.with_traffic(|mut traffic| traffic.encrypt(plain, records).ok()).flatten()
+        self.say(&Saying::Plain(plain), records)
     }
 
     /// Says that nothing will follow, unless that is said or nothing can be.
@@ -148,10 +161,7 @@ impl Encryption {
         }
         self.has_ended = true;
         let mut records = [0; OVERHEAD];
-        // Where the keys are worn out nothing more can be said.
-        let close_notify =
-            |mut traffic: WriteTraffic<'_, _>| traffic.queue_close_notify(&mut records).unwrap_or_default();
-        let count = self.with_traffic(close_notify).unwrap_or_default();
+        let count = self.say(&Saying::End, &mut records).unwrap_or_default();
         self.hold(records.get(..count).unwrap_or_default());
     }
 
@@ -193,7 +203,7 @@ impl Encryption {
         if !was_handshaking {
             return if self.is_over() { Absorbed::Over(filled) } else { Absorbed::Plain(filled) };
         }
-        let is_handshaking = self.connection.is_handshaking();
+        let is_handshaking = self.connection.common().is_handshaking();
         if self.phase == Phase::Handshake && is_handshaking {
             return Absorbed::Plain(filled);
         }
@@ -209,50 +219,37 @@ impl Encryption {
     }
 
     fn secured(&self) -> Option<Secured> {
-        let version = match self.connection.protocol_version()? {
+        let common = self.connection.common();
+        let version = match common.protocol_version()? {
             ProtocolVersion::TLSv1_3 => TlsVersion::V1_3,
             ProtocolVersion::TLSv1_2 => TlsVersion::V1_2,
             _ => return None,
         };
-        let subject = match self.connection.peer_certificates().and_then(<[_]>::first) {
-            None => None,
-            Some(certificate) => Some(subject(certificate)?),
+        let subject = match (&self.connection, common.peer_certificates().and_then(<[_]>::first)) {
+            (Role::Server(_), Some(certificate)) => Some(subject(certificate)?),
+            // A server was verified by its name, and what else it is called is of no use.
+            _ => None,
         };
-        Some(Secured {
-            version,
-            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
-            subject,
-        })
+        Some(Secured { version, resumed: common.handshake_kind() == Some(HandshakeKind::Resumed), subject })
     }
 
     /// Gathers the alert that says what is wrong.
     fn fail(&mut self, rest: &mut [u8]) {
         self.phase = Phase::Failed;
-        // It is handed out before anything else. Asked once more, rustls would take up the bad input again.
-        while self.connection.wants_write() {
-            let Ok(ConnectionState::EncodeTlsData(data)) = self.connection.process_tls_records(rest).state
-            else {
-                break;
-            };
-            queue(&mut self.unsent, data);
-        }
+        while self.connection.answer(rest, &mut self.unsent) {}
     }
 
-    /// Does something that needs the connection to be ready for traffic, which it is outside of `absorb`.
-    fn with_traffic<T>(
-        &mut self,
-        act: impl FnOnce(WriteTraffic<'_, rustls::server::ServerConnectionData>) -> T,
-    ) -> Option<T> {
+    /// Says something that needs the connection to be ready for traffic, which it is outside of `absorb`.
+    fn say(&mut self, saying: &Saying<'_>, records: &mut [u8]) -> Option<usize> {
         if matches!(self.phase, Phase::Failed | Phase::Refused) {
             return None;
         }
         loop {
-            match self.connection.process_tls_records(&mut self.unfinished).state {
-                Ok(ConnectionState::WriteTraffic(traffic)) => return Some(act(traffic)),
-                Ok(ConnectionState::EncodeTlsData(data)) => queue(&mut self.unsent, data),
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::PeerClosed) => self.phase = Phase::PeerEnded,
-                _ => return None,
+            match self.connection.say(&mut self.unfinished, saying, records, &mut self.unsent) {
+                Said::Records(count) => return Some(count),
+                Said::Again(true) => self.phase = Phase::PeerEnded,
+                Said::Again(false) => {}
+                Said::Nothing => return None,
             }
         }
     }
@@ -264,14 +261,4 @@ impl Encryption {
             self.charge.resize(bytes);
         }
     }
-}
-
-/// Appends handshake records, keys or an alert to what is unsent.
-fn queue<Data>(unsent: &mut Vec<u8>, mut data: EncodeTlsData<'_, Data>) {
-    // Asked for with no room, it says how much it needs.
-    let Err(EncodeError::InsufficientSize(needed)) = data.encode(&mut []) else { return };
-    let start = unsent.len();
-    unsent.resize(start + needed.required_size, 0);
-    // There is room now, so that it cannot fail.
-    let _ = data.encode(unsent.get_mut(start..).unwrap_or_default());
 }

@@ -8,11 +8,13 @@
 
 mod certificates;
 mod encryption;
+mod role;
 mod stream;
 mod subject;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,9 +23,10 @@ use rustls::ServerConfig;
 use serde::Serialize;
 use streamconductor_core::ledger::Ledger;
 
-pub(crate) use encryption::Encryption;
-pub(crate) use stream::{Incoming, Scratch, Tls as Secure};
+pub use encryption::Encryption;
+pub(crate) use stream::{INCOMING, Incoming, Scratch, Tls as Secure};
 use terms::Terms;
+pub use trust::{Trust, TrustFiles};
 
 /// The files that TLS is served from; all of them PEM.
 #[derive(Clone, Debug)]

@@ -26,6 +26,7 @@ use streamconductor_net::front::Front;
 use streamconductor_net::listener::Address;
 use streamconductor_net::readiness::Readiness;
 use streamconductor_net::server::{Foundations, Server, Settings};
+use streamconductor_net::tls::Tls;
 use streamconductor_net::upward::Upward;
 
 /// Longest publication.
@@ -43,6 +44,10 @@ pub struct Stand {
 
 impl Stand {
     pub fn start(token: Option<&str>) -> Self {
+        Self::start_with(token, None)
+    }
+
+    pub fn start_with(token: Option<&str>, tls: Option<Arc<Tls>>) -> Self {
         let clock = Clock::start();
         let ledger = Ledger::new(64 << 20);
         let upward = Arc::new(Upward::new(&ledger, Arc::new(Doorbell::new().unwrap())));
@@ -66,7 +71,7 @@ impl Stand {
             threads: 2,
             tick: Duration::from_millis(50),
             limits: limits(),
-            tls: None,
+            tls,
         };
         let foundations = Foundations { clock, ledger: ledger.clone(), upward };
         let registry = Registry::new(2, Policy::default());
