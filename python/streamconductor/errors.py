@@ -40,12 +40,16 @@ __all__ = [
     "ConnectionClosedOK",
     "ForkedProcess",
     "Full",
+    "HandshakeRefused",
     "InvalidMessage",
     "MessageRefused",
     "MessageTooBig",
     "NotRunning",
+    "OpeningError",
+    "OpeningTimeout",
     "Overloaded",
     "StreamConductorError",
+    "Unreachable",
     "UnsupportedEventLoop",
     "WrongMessageType",
     "WrongThread",
@@ -73,6 +77,43 @@ class ConfigError(StreamConductorError, ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+class OpeningError(StreamConductorError):
+    """A connection that `connect` was to open could not be: TLS, a proxy, a redirect or a bad answer was in the way."""
+
+
+class OpeningTimeout(OpeningError, TimeoutError):
+    """It was not open within `open_timeout`."""
+
+
+class Unreachable(OpeningError, ConnectionError):
+    """The host's name has no address, or no address took the connection."""
+
+
+class HandshakeRefused(OpeningError):
+    """The server answered with something else than a connection.
+
+    Attributes:
+        status: the HTTP status.
+        retry_after: seconds for which the server asks to be left alone, or None.
+        headers: the answer's, names in lower case, in the order sent.
+        body: its first 4 KiB at most.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        status: int,
+        retry_after: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(words, status, retry_after, headers, body)
+        self.status, self.retry_after, self.headers, self.body = status, retry_after, headers, body
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Close(NamedTuple):

@@ -14,6 +14,7 @@ use streamconductor_core::shard::event::{Closed, Event};
 
 use crate::connection::ConnectionHandle;
 use crate::link::Link;
+use crate::outgoing;
 use crate::receiver::{Receiver, Resumption, Untaken};
 use crate::request::Request;
 
@@ -41,6 +42,10 @@ enum Sort {
     ForwardingIgnored = 13,
     /// A task waits for the message that its connection has: about whom is what runs it, and what is its callback.
     Resumed = 14,
+    /// A link has opened a connection: which, and by which attempt.
+    Connected = 15,
+    /// What became of a link.
+    Told = 16,
 }
 
 /// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
@@ -125,6 +130,10 @@ impl Bridge {
         for (fields, answer) in link.desk.take_changes() {
             let what = (fields, Py::new(python, answer)?).into_pyobject(python)?.into_any();
             push(python, &mut flat, Sort::Reconfigure, none(), what)?;
+        }
+        for (number, news) in link.outgoing.take_news() {
+            let what = outgoing::told(python, number, news)?.into_any();
+            push(python, &mut flat, Sort::Told, none(), what)?;
         }
         if let Some(failure) = link.server.failure() {
             push(python, &mut flat, Sort::Failed, none(), PyString::new(python, &failure).into_any())?;
@@ -248,8 +257,13 @@ impl Bridge {
                 let held = Held { connection: connection.clone_ref(python), receiver };
                 let before = self.tables().connections.insert(id.as_u64(), held);
                 drop(before);
+                let connection = connection.into_bound(python);
+                if let Some(dial) = opened.dial {
+                    let dial = dial.into_pyobject(python)?.into_any();
+                    return push(python, flat, Sort::Connected, connection, dial);
+                }
                 let route = opened.route.into_pyobject(python)?.into_any();
-                push(python, flat, Sort::Opened, connection.into_bound(python), route)
+                push(python, flat, Sort::Opened, connection, route)
             }
             Event::Closed(closed) => self.closed(python, *closed, flat),
             Event::OriginRefused { origin } => {

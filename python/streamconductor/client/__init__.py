@@ -1,0 +1,5 @@
+"""Connections that this process opens: `connect`."""
+
+from .connect import connect
+
+__all__ = ["connect"]
