@@ -15,7 +15,8 @@ use streamconductor_core::pool::Slot;
 use streamconductor_core::redial::{Endpoints, Policy, Redial, Step, Why};
 use streamconductor_core::shard::command::Command;
 use streamconductor_core::shard::{Peer, outgoing};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::client::{Dial, DialError, Dialled, dial};
@@ -94,7 +95,8 @@ enum Order {
 
 /// The thread that dials for an engine, started with it.
 pub struct Dialler {
-    runtime: Option<Runtime>,
+    handle: Handle,
+    over: Arc<Notify>,
     server: Arc<Server>,
     tell: Tell,
     numbers: AtomicU64,
@@ -129,12 +131,16 @@ impl Upstream {
 impl Dialler {
     /// Starts the thread. What it opens lives on the shards of `server`.
     pub fn start(server: Arc<Server>, tell: Tell) -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("streamconductor-dial")
-            .enable_all()
-            .build()?;
-        Ok(Self { runtime: Some(runtime), server, tell, numbers: AtomicU64::default() })
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let over = Arc::new(Notify::new());
+        let is_over = Arc::clone(&over);
+        std::thread::Builder::new().name("streamconductor-dial".to_owned()).spawn(move || {
+            runtime.block_on(is_over.notified());
+            // Resolving a name may take as long as it likes, and is not waited for.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, over, server, tell, numbers: AtomicU64::default() })
     }
 
     /// Begins a link; its first attempt is made at once.
@@ -155,19 +161,14 @@ impl Dialler {
             life: None,
             error: None,
         };
-        if let Some(runtime) = &self.runtime {
-            runtime.spawn(course.run());
-        }
+        self.handle.spawn(course.run());
         Ok(Link { number, orders })
     }
 }
 
 impl Drop for Dialler {
     fn drop(&mut self) {
-        // Resolving a name may take as long as it likes, and is not waited for.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+        self.over.notify_one();
     }
 }
 
