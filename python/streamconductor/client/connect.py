@@ -10,7 +10,7 @@ from typing import Any
 from ..connection import Connection
 from ..errors import OpeningError
 from .engine import Engine
-from .link import Link
+from .link import Link, Token
 from .options import Endpoint, Headers
 
 __all__ = ["connect"]
@@ -29,7 +29,8 @@ class connect:
         subprotocols: names to offer, the one liked best first.
         origin: the header `Origin`; `None`: it is not sent.
         user_agent: the header `User-Agent`; `None`: ours with its version; ``""``: it is not sent.
-        bearer_token: sent as `Authorization: Bearer`; `None`: none is.
+        bearer_token: sent as `Authorization: Bearer`; text, or a function, plain or async, that is asked before the
+            first attempt and when the server has closed with 4401; `None`: none is sent.
         compression: whether permessage-deflate is offered.
         proxy: True: what the environment names; False: none; text: the URL of an HTTP proxy.
         unix_socket: a Unix socket to connect to instead; `None`: the URL's host.
@@ -57,7 +58,7 @@ class connect:
         subprotocols: Iterable[str] = (),
         origin: str | None = None,
         user_agent: str | None = None,
-        bearer_token: str | None = None,
+        bearer_token: Token | None = None,
         compression: bool = False,
         proxy: str | bool = True,
         unix_socket: str | os.PathLike[str] | None = None,
@@ -75,7 +76,6 @@ class connect:
             subprotocols=subprotocols,
             origin=origin,
             user_agent=user_agent,
-            bearer_token=bearer_token,
             compression=compression,
             proxy=proxy,
             unix_socket=unix_socket,
@@ -86,6 +86,7 @@ class connect:
             server_hostname=server_hostname,
             open_timeout=open_timeout,
         )
+        self._token = bearer_token
         self._limits = limits
         self._opened: tuple[Engine, Link, Connection[None]] | None = None
 
@@ -100,7 +101,7 @@ class connect:
 
     async def _open(self) -> tuple[Engine, Link, Connection[None]]:
         engine = Engine.of(self._limits)
-        link = await engine.open([self._endpoint], reconnects=False)
+        link = await engine.open([self._endpoint], reconnects=False, token=self._token)
         try:
             connection = await link.next()
             if connection is None:
@@ -132,7 +133,7 @@ class connect:
 
     async def __aiter__(self) -> AsyncIterator[Connection[None]]:
         engine = Engine.of(self._limits)
-        link = await engine.open([self._endpoint], reconnects=True)
+        link = await engine.open([self._endpoint], reconnects=True, token=self._token)
         try:
             while (connection := await link.next()) is not None:
                 try:

@@ -1,5 +1,5 @@
-"""Receives what links are to be opened · hands each what becomes of it · owns the native half that all connections with the
-same limits share, from the first to the last.
+"""Receives what links are to be opened · hands each what becomes of it · owns the native half that all connections with
+the same limits share, from the first to the last.
 """
 
 from __future__ import annotations
@@ -7,24 +7,29 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import _core
 from ..config import Config
 from ..connection import Connection
 from ..server import Server
-from .link import Link
+from .link import Link, Token, new_token
 from .options import Endpoint
 
 __all__ = ["Engine"]
 
 _Key = tuple[tuple[str, Any], ...]
 
-_engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Engine]] = weakref.WeakKeyDictionary()
+_engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Engine]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Engine(Server):
     """A server that listens nowhere: its connections are those that we open."""
+
+    _opens = True
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -47,15 +52,21 @@ class Engine(Server):
 
     _key: _Key = ()
 
-    async def open(self, endpoints: Sequence[Endpoint], *, reconnects: bool) -> Link:
+    async def open(
+        self, endpoints: Sequence[Endpoint], *, reconnects: bool, token: Token | None = None
+    ) -> Link:
         """Begins a link.
 
         Args:
             endpoints: at least one.
             reconnects: whether it comes back when a connection ends.
+            token: the bearer token, or what gives it; `None`: there is none.
         """
         self._users += 1
         try:
+            if token is not None:
+                given = await new_token(token)
+                endpoints = [replace(endpoint, bearer_token=given) for endpoint in endpoints]
             if self._starting is None:
                 self._starting = asyncio.get_running_loop().create_task(self.start())
             await asyncio.shield(self._starting)
@@ -69,7 +80,7 @@ class Engine(Server):
         except BaseException:
             await self.release()
             raise
-        link = self._links[native.number] = Link(native, self._ended)
+        link = self._links[native.number] = Link(native, self._ended, token)
         return link
 
     async def release(self) -> None:

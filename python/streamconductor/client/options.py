@@ -41,7 +41,7 @@ class Endpoint:
             raise TypeError(f"url must be text such as 'wss://host/path', not {type(given).__name__}")
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together; give both or none")
-        if not 0 < self.open_timeout:
+        if not self.open_timeout > 0:
             raise ValueError(f"open_timeout is {self.open_timeout} s; it must be positive")
         if not 0 <= self.weight <= 2**16:
             raise ValueError(f"weight is {self.weight}; it must be 0 to {2**16}")

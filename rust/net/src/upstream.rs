@@ -9,6 +9,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use streamconductor_core::close::{By, CloseCode, Ending};
+use streamconductor_core::deflate::Agreement;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::lifecycle::State;
 use streamconductor_core::pool::Slot;
@@ -319,8 +320,17 @@ impl Course {
     }
 
     /// Gives what was opened to a shard.
-    fn hand_over(&mut self, dial: u64, slot: Slot, dialled: Dialled, options: &Dial) -> Result<(), DialError> {
-        let lost = |error: io::Error| DialError::Unreachable { host: options.authority(), reason: error.to_string() };
+    fn hand_over(
+        &mut self,
+        dial: u64,
+        slot: Slot,
+        dialled: Dialled,
+        options: &Dial,
+    ) -> Result<(), DialError> {
+        let lost = |error: io::Error| DialError::Unreachable {
+            host: options.authority(),
+            reason: error.to_string(),
+        };
         let connection = outgoing::Connected {
             dial,
             slot,
@@ -328,7 +338,7 @@ impl Course {
             path: dialled.path().into(),
             route: 0,
             subprotocol: dialled.subprotocol.clone(),
-            compression: dialled.agreement.map(|agreement| agreement.encoding()),
+            compression: dialled.agreement.map(Agreement::encoding),
             seed: seed().map_err(lost)?,
         };
         let detached = dialled.detach().map_err(lost)?;

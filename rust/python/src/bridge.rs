@@ -10,7 +10,7 @@ use streamconductor_core::close::By;
 use streamconductor_core::codec::Kind;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::known::Known;
-use streamconductor_core::shard::event::{Closed, Event};
+use streamconductor_core::shard::event::{Closed, Event, Opening};
 
 use crate::connection::ConnectionHandle;
 use crate::link::Link;
@@ -232,39 +232,7 @@ impl Bridge {
                 let ticket = Py::new(python, Ticket { _known: known })?.into_bound(python).into_any();
                 push(python, flat, Sort::Withdrawn, name(python, connection), ticket)
             }
-            Event::Opened(opened) => {
-                let id = opened.connection;
-                let request = self.tables().arrivals.remove(&id.as_u64());
-                let Some(gauge) = opened.gauge else {
-                    let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
-                    return push(python, flat, Sort::Opened, name(python, id), what);
-                };
-                let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
-                let receiver = Py::new(python, receiver)?;
-                let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
-                let connection = self.blank.call0(python)?;
-                let birth = (
-                    connection.clone_ref(python),
-                    handle,
-                    receiver.clone_ref(python),
-                    request,
-                    opened.subprotocol,
-                    opened.user.as_deref(),
-                );
-                born.push(birth.into_pyobject(python)?.into_any());
-                let is_asked = self.is_asked.get(opened.route).copied().unwrap_or_default();
-                let receiver = is_asked.then_some(receiver);
-                let held = Held { connection: connection.clone_ref(python), receiver };
-                let before = self.tables().connections.insert(id.as_u64(), held);
-                drop(before);
-                let connection = connection.into_bound(python);
-                if let Some(dial) = opened.dial {
-                    let dial = dial.into_pyobject(python)?.into_any();
-                    return push(python, flat, Sort::Connected, connection, dial);
-                }
-                let route = opened.route.into_pyobject(python)?.into_any();
-                push(python, flat, Sort::Opened, connection, route)
-            }
+            Event::Opened(opened) => self.opened(python, link, *opened, flat, born),
             Event::Closed(closed) => self.closed(python, *closed, flat),
             Event::OriginRefused { origin } => {
                 push(python, flat, Sort::OriginRefused, none(), PyString::new(python, &origin).into_any())
@@ -280,6 +248,47 @@ impl Bridge {
             }
             Event::Departed => push(python, flat, Sort::Departed, none(), none()),
         }
+    }
+
+    fn opened<'py>(
+        &self,
+        python: Python<'py>,
+        link: &Arc<Link>,
+        opened: Opening,
+        flat: &mut Vec<Bound<'py, PyAny>>,
+        born: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let id = opened.connection;
+        let request = self.tables().arrivals.remove(&id.as_u64());
+        let Some(gauge) = opened.gauge else {
+            let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
+            return push(python, flat, Sort::Opened, name(python, id), what);
+        };
+        let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
+        let receiver = Py::new(python, receiver)?;
+        let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
+        let connection = self.blank.call0(python)?;
+        let birth = (
+            connection.clone_ref(python),
+            handle,
+            receiver.clone_ref(python),
+            request,
+            opened.subprotocol,
+            opened.user.as_deref(),
+        );
+        born.push(birth.into_pyobject(python)?.into_any());
+        let is_asked = self.is_asked.get(opened.route).copied().unwrap_or_default();
+        let receiver = is_asked.then_some(receiver);
+        let held = Held { connection: connection.clone_ref(python), receiver };
+        let before = self.tables().connections.insert(id.as_u64(), held);
+        drop(before);
+        let connection = connection.into_bound(python);
+        if let Some(dial) = opened.dial {
+            let dial = dial.into_pyobject(python)?.into_any();
+            return push(python, flat, Sort::Connected, connection, dial);
+        }
+        let route = opened.route.into_pyobject(python)?.into_any();
+        push(python, flat, Sort::Opened, connection, route)
     }
 
     fn closed<'py>(

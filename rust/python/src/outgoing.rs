@@ -57,8 +57,11 @@ pub struct UpstreamSetting {
 impl UpstreamSetting {
     /// Reads the files that are named.
     pub fn upstream(self, python: Python<'_>) -> PyResult<Upstream> {
-        let endpoints =
-            self.endpoints.into_iter().map(|setting| setting.endpoint(python)).collect::<PyResult<Vec<_>>>()?;
+        let endpoints = self
+            .endpoints
+            .into_iter()
+            .map(|setting| setting.endpoint(python))
+            .collect::<PyResult<Vec<_>>>()?;
         if endpoints.is_empty() {
             return Err(PyValueError::new_err("there is no endpoint to connect to; name at least one URL"));
         }
@@ -160,7 +163,7 @@ impl Outgoing {
 }
 
 /// News as Python has them: the link's number, what happened, and about it what there is to say.
-pub fn told<'py>(python: Python<'py>, link: u64, news: News) -> PyResult<Bound<'py, PyTuple>> {
+pub fn told(python: Python<'_>, link: u64, news: News) -> PyResult<Bound<'_, PyTuple>> {
     match news {
         News::Dialling { dial, endpoint } => (link, "dialling", dial, endpoint).into_pyobject(python),
         News::Failed { error, wait } => {
@@ -193,7 +196,8 @@ fn failure<'py>(python: Python<'py>, error: &DialError) -> PyResult<Bound<'py, P
     };
     let words = error.to_string();
     let DialError::Status(refusal) = error else {
-        return (kind, words, python.None(), python.None(), python.None(), python.None()).into_pyobject(python);
+        return (kind, words, python.None(), python.None(), python.None(), python.None())
+            .into_pyobject(python);
     };
     let headers: Vec<(&str, String)> = refusal
         .headers

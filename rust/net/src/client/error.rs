@@ -96,19 +96,20 @@ impl DialError {
     /// What it means for a link: whether the next attempt may come to something.
     pub fn failure(&self) -> Failure {
         match self {
-            Self::Resolution { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Tls { .. } => {
-                Failure::Unreachable
-            }
-            // Other credentials are what it wants, and there are none.
-            Self::ProxyRefused { status: 407, .. } => Failure::Terminal,
-            Self::ProxyRefused { .. } => Failure::Unreachable,
             Self::Status(refusal) => {
                 Failure::Status { status: refusal.status, retry_after: refusal.retry_after }
             }
+            // Of a proxy 407: other credentials are what it wants, and there are none.
             Self::Invalid { .. }
             | Self::BadAnswer { .. }
             | Self::Redirect { .. }
-            | Self::TooManyRedirects { .. } => Failure::Terminal,
+            | Self::TooManyRedirects { .. }
+            | Self::ProxyRefused { status: 407, .. } => Failure::Terminal,
+            Self::Resolution { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Tls { .. }
+            | Self::ProxyRefused { .. } => Failure::Unreachable,
         }
     }
 
