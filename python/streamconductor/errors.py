@@ -16,6 +16,10 @@
     * `UnsupportedEventLoop` (`RuntimeError`): neither asyncio nor uvloop
     * `NotRunning` (`RuntimeError`): the server is not started, or has stopped
     * `BindError` (`OSError`): the address cannot be listened on
+    * `OpeningError`: `connect` opened nothing: TLS, a proxy, a redirect or a bad answer was in the way
+        * `OpeningTimeout` (`TimeoutError`): not within `open_timeout`
+        * `Unreachable` (`ConnectionError`): no address took the connection
+        * `HandshakeRefused`: the server answered with another status than 101
 
 `ConfigWarning` (`UserWarning`) is for settings that work but will hurt. Types and attributes are stable; the
 wording is not. Attributes are also the exception's `args`, so that every one can be copied and pickled.
@@ -152,7 +156,11 @@ class ConnectionClosed(StreamConductorError):
 
     @staticmethod
     def is_peaceful(code: int) -> bool:
-        """Whether an ending with this close code is `ConnectionClosedOK`."""
+        """Whether an ending is `ConnectionClosedOK`.
+
+        Args:
+            code: its close code.
+        """
         # 1005 is what a page's `socket.close()` gives: as peaceful as 1000.
         return code in ConnectionClosed._PEACEFUL
 

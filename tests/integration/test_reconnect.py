@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -69,8 +70,9 @@ async def seconds_to_leave(interval: float, is_blocked: bool) -> float:
     """From the black hole to the next connection."""
     with Elsewhere() as elsewhere:
         proxy = elsewhere.proxy
-        async with asyncio.timeout(10 * interval + 10):
-            async for connection in sc.connect(proxy.url("/"), ping_interval=interval, threads=1):
+        connections = aiter(sc.connect(proxy.url("/"), ping_interval=interval))
+        async with asyncio.timeout(10 * interval + 10), contextlib.aclosing(connections):
+            async for connection in connections:
                 await connection.send("hello")
                 assert await connection.recv() == "hello"
                 at = time.monotonic()

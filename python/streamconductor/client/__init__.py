@@ -1,4 +1,4 @@
-"""Connections that this process opens: `connect`."""
+"""Connections that this process opens: receives a URL · hands out `connect` · owns nothing itself."""
 
 from .connect import connect
 

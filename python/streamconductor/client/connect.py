@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable
 from types import TracebackType
 from typing import Any
 
@@ -96,7 +96,7 @@ class connect:
     async def _awaited(self) -> Connection[None]:
         engine, link, connection = await self._open()
         # Its link ends with it, and then nobody needs the engine for it.
-        engine._handlers.spawn(_release(engine, link), "release of a connection")
+        engine.release_after(link)
         return connection
 
     async def _open(self) -> tuple[Engine, Link, Connection[None]]:
@@ -107,9 +107,7 @@ class connect:
             if connection is None:
                 raise OpeningError("the connection was given up before it was open")
         except BaseException:
-            link.stop()
-            await link.ended()
-            await engine.release()
+            await _leave(engine, link)
             raise
         return engine, link, connection
 
@@ -131,7 +129,7 @@ class connect:
             finally:
                 await engine.release()
 
-    async def __aiter__(self) -> AsyncIterator[Connection[None]]:
+    async def __aiter__(self) -> AsyncGenerator[Connection[None], None]:
         engine = Engine.of(self._limits)
         link = await engine.open([self._endpoint], reconnects=True, token=self._token)
         try:
@@ -141,11 +139,12 @@ class connect:
                 finally:
                     await connection.close()
         finally:
-            link.stop()
-            await link.ended()
-            await engine.release()
+            await _leave(engine, link)
 
 
-async def _release(engine: Engine, link: Link) -> None:
-    await link.ended()
-    await engine.release()
+async def _leave(engine: Engine, link: Link) -> None:
+    link.stop()
+    try:
+        await link.ended()
+    finally:
+        await engine.release()

@@ -13,6 +13,7 @@ from typing import Any
 from .. import _core
 from ..config import Config
 from ..connection import Connection
+from ..exit import stop_now
 from ..server import Server
 from .link import Link, Token, new_token
 from .options import Endpoint
@@ -24,6 +25,9 @@ _Key = tuple[tuple[str, Any], ...]
 _engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[_Key, Engine]] = (
     weakref.WeakKeyDictionary()
 )
+
+# Referred to by nobody else.
+_releases: set[asyncio.Task[None]] = set()
 
 
 class Engine(Server):
@@ -90,7 +94,25 @@ class Engine(Server):
             engines = _engines.get(asyncio.get_running_loop(), {})
             if engines.get(self._key) is self:
                 del engines[self._key]
-            await self.shutdown(self.config.close_timeout)
+            try:
+                await self.shutdown(self.config.close_timeout)
+            except asyncio.CancelledError:
+                # The loop ends, and waits for nothing that begins now.
+                self._dispatcher.stop()
+                stop_now(self)
+                raise
+
+    def release_after(self, link: Link) -> None:
+        """The same once the link is over, for whoever does not wait for it."""
+
+        async def release() -> None:
+            await link.ended()
+            await self.release()
+
+        # Of the loop and not of the engine's own group, which ends with this.
+        task = asyncio.get_running_loop().create_task(release(), name="streamconductor release")
+        _releases.add(task)
+        task.add_done_callback(_releases.discard)
 
     # What the server's parts call.
 
