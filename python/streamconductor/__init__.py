@@ -7,6 +7,7 @@ import typing
 
 from ._core import Request, __version__
 from .admission import Accept, Reject
+from .client import connect
 from .close import CloseCode
 from .config import Config
 from .connection import Backpressure, Closed, Connection, State
@@ -19,12 +20,16 @@ from .errors import (
     ConnectionClosedOK,
     ForkedProcess,
     Full,
+    HandshakeRefused,
     InvalidMessage,
     MessageRefused,
     MessageTooBig,
     NotRunning,
+    OpeningError,
+    OpeningTimeout,
     Overloaded,
     StreamConductorError,
+    Unreachable,
     UnsupportedEventLoop,
     WrongMessageType,
     WrongThread,
@@ -53,11 +58,14 @@ __all__ = [
     "Feed",
     "ForkedProcess",
     "Full",
+    "HandshakeRefused",
     "Health",
     "InvalidMessage",
     "MessageRefused",
     "MessageTooBig",
     "NotRunning",
+    "OpeningError",
+    "OpeningTimeout",
     "Overloaded",
     "PoolPolicy",
     "PoolSnapshot",
@@ -66,11 +74,13 @@ __all__ = [
     "Server",
     "State",
     "StreamConductorError",
+    "Unreachable",
     "UnsupportedEventLoop",
     "WrongMessageType",
     "WrongThread",
     "__version__",
     "broadcast",
+    "connect",
     "run",
     "serve",
 ]

@@ -9,6 +9,7 @@ __all__ = [
     "Answer",
     "ConnectionHandle",
     "LoadRun",
+    "OutgoingLink",
     "Receiver",
     "Request",
     "Server",
@@ -201,6 +202,18 @@ class ConnectionHandle:
         """Whether the calling thread is the loop's."""
 
 @final
+class OutgoingLink:
+    """One connection at a time to a service; ends when this object goes."""
+
+    @property
+    def number(self) -> int:
+        """What its news, and in their upper half its attempts, come with."""
+    def stop(self) -> None:
+        """Gives up an attempt, closes a connection, and does not come back."""
+    def renew(self, token: str) -> None:
+        """The bearer token of further attempts."""
+
+@final
 class Receiver:
     """The next message of a connection, to await or to iterate over. A task that awaits it waits for it by the protocol
     of asyncio's futures.
@@ -259,6 +272,8 @@ class Server:
         """The addresses that were bound."""
     def fileno(self) -> int:
         """The descriptor that is readable while events wait."""
+    def open_link(self, upstream: dict[str, Any]) -> OutgoingLink:
+        """Begins a link to a service; its news come with what happened."""
     def drain(self) -> tuple[list[Any], list[tuple[Any, ...]] | None, bool]:
         """A flat list of (sort, whom, what); the blank connections in it, with what makes them; and whether more is
         waiting.

@@ -115,8 +115,10 @@ class Connection(Receiving, Generic[Context_co]):
         """The request that opened it.
 
         Raises:
-            LookupError: its route is a `push` route, which does not keep requests.
+            LookupError: its route is a `push` route, which does not keep requests, or `connect` opened it.
         """
+        if self._request is None and self._server._opens:
+            raise LookupError(f"connection {self.id} was opened by connect(); what was asked is known there")
         if self._request is None:
             raise LookupError(f"connection {self.id} is one of a push route, whose requests are not kept")
         return self._request

@@ -41,7 +41,9 @@ logger = logging.getLogger("streamconductor.server")
     _REFUSED,
     _FORWARDING_IGNORED,
     _RESUMED,
-) = range(15)
+    _CONNECTED,
+    _TOLD,
+) = range(17)
 
 
 class Dispatcher:
@@ -59,6 +61,8 @@ class Dispatcher:
         on_room: Callable[[], None],
         on_failure: Callable[[str], None],
         on_reconfigure: Callable[[str, _core.Answer], None],
+        on_connected: Callable[[Connection[Any], int], None],
+        on_told: Callable[..., None],
     ) -> None:
         self._native = native
         self._routes = routes
@@ -69,6 +73,8 @@ class Dispatcher:
         self._on_room = on_room
         self._on_failure = on_failure
         self._on_reconfigure = on_reconfigure
+        self._on_connected = on_connected
+        self._on_told = on_told
         self._loop = asyncio.get_running_loop()
         # Batches taken from the shards: what is left of the first, and those behind it.
         self._batches: deque[Iterator[tuple[int, Any, Any]]] = deque()
@@ -195,6 +201,13 @@ class Dispatcher:
             self._on_failure(what)
         elif sort == _RECONFIGURE:
             self._on_reconfigure(*what)
+        elif sort == _CONNECTED:
+            self._resumes = True
+            self._handlers.opened(whom, None)
+            self._on_connected(whom, what)
+        elif sort == _TOLD:
+            self._resumes = True
+            self._on_told(*what)
 
     def _opened(self, whom: Any, what: Any) -> None:
         if isinstance(whom, Connection):

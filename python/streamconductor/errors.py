@@ -16,6 +16,10 @@
     * `UnsupportedEventLoop` (`RuntimeError`): neither asyncio nor uvloop
     * `NotRunning` (`RuntimeError`): the server is not started, or has stopped
     * `BindError` (`OSError`): the address cannot be listened on
+    * `OpeningError`: `connect` opened nothing: TLS, a proxy, a redirect or a bad answer was in the way
+        * `OpeningTimeout` (`TimeoutError`): not within `open_timeout`
+        * `Unreachable` (`ConnectionError`): no address took the connection
+        * `HandshakeRefused`: the server answered with another status than 101
 
 `ConfigWarning` (`UserWarning`) is for settings that work but will hurt. Types and attributes are stable; the
 wording is not. Attributes are also the exception's `args`, so that every one can be copied and pickled.
@@ -40,12 +44,16 @@ __all__ = [
     "ConnectionClosedOK",
     "ForkedProcess",
     "Full",
+    "HandshakeRefused",
     "InvalidMessage",
     "MessageRefused",
     "MessageTooBig",
     "NotRunning",
+    "OpeningError",
+    "OpeningTimeout",
     "Overloaded",
     "StreamConductorError",
+    "Unreachable",
     "UnsupportedEventLoop",
     "WrongMessageType",
     "WrongThread",
@@ -73,6 +81,43 @@ class ConfigError(StreamConductorError, ValueError):
 
     def __str__(self) -> str:
         return "\n".join(self.problems)
+
+
+class OpeningError(StreamConductorError):
+    """A connection that `connect` was to open could not be: TLS, a proxy, a redirect or a bad answer was in the way."""
+
+
+class OpeningTimeout(OpeningError, TimeoutError):
+    """It was not open within `open_timeout`."""
+
+
+class Unreachable(OpeningError, ConnectionError):
+    """The host's name has no address, or no address took the connection."""
+
+
+class HandshakeRefused(OpeningError):
+    """The server answered with something else than a connection.
+
+    Attributes:
+        status: the HTTP status.
+        retry_after: seconds for which the server asks to be left alone, or None.
+        headers: the answer's, names in lower case, in the order sent.
+        body: its first 4 KiB at most.
+    """
+
+    def __init__(
+        self,
+        words: str,
+        status: int,
+        retry_after: float | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(words, status, retry_after, headers, body)
+        self.status, self.retry_after, self.headers, self.body = status, retry_after, headers, body
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Close(NamedTuple):
@@ -111,7 +156,11 @@ class ConnectionClosed(StreamConductorError):
 
     @staticmethod
     def is_peaceful(code: int) -> bool:
-        """Whether an ending with this close code is `ConnectionClosedOK`."""
+        """Whether an ending is `ConnectionClosedOK`.
+
+        Args:
+            code: its close code.
+        """
         # 1005 is what a page's `socket.close()` gives: as peaceful as 1000.
         return code in ConnectionClosed._PEACEFUL
 

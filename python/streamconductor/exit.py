@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .server import Server
 
-__all__ = ["stop_at_exit"]
+__all__ = ["stop_at_exit", "stop_now"]
 
 logger = logging.getLogger("streamconductor.server")
 
@@ -35,10 +35,16 @@ def stop_at_exit(server: Server) -> None:
 def _stop_all() -> None:
     for server in tuple(_started):
         # After a fork the threads are the parent's, who stops them.
-        if server._native is None or server._process != os.getpid():
-            continue
-        native, server._native, server._state = server._native, None, "stopped"
-        native.abandon()
-        # Lets go of the interpreter's lock: a loop in another thread goes on, and finds no server any more.
-        if not native.stop(_PATIENCE):
-            logger.error("native threads did not end within %s s", _PATIENCE)
+        if server._process == os.getpid():
+            stop_now(server)
+
+
+def stop_now(server: Server) -> None:
+    """Resets what connections a server has and ends its threads, without its loop."""
+    if server._native is None:
+        return
+    native, server._native, server._state = server._native, None, "stopped"
+    native.abandon()
+    # Lets go of the interpreter's lock: a loop in another thread goes on, and finds no server any more.
+    if not native.stop(_PATIENCE):
+        logger.error("native threads did not end within %s s", _PATIENCE)

@@ -31,6 +31,8 @@ class Foundation(Registration):
     _loop: asyncio.AbstractEventLoop
     _handlers: Handlers
     _dispatcher: Dispatcher
+    _opens = False
+    """Whether its connections are opened by us."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

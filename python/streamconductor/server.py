@@ -138,6 +138,8 @@ class Server(Operation):
             on_room=self._resume_publishers,
             on_failure=self._fail,
             on_reconfigure=self._reconfigure_over_http,
+            on_connected=self._connected,
+            on_told=self._told,
         )
         self._dispatcher.start(self.config.threads)
 
@@ -246,7 +248,7 @@ class Server(Operation):
     async def _settings(self) -> dict[str, Any]:
         config = self.config
         return {
-            "addresses": [] if config.unix_socket else await _resolve(config.host, config.port),
+            "addresses": await self._addresses(),
             "unix_socket": config.unix_socket,
             "backlog": config.backlog,
             "tls": tls_setting(config),
@@ -270,6 +272,16 @@ class Server(Operation):
             "beat_interval": self._beat_interval,
             "stall_limit": config.stall_limit,
         }
+
+    async def _addresses(self) -> list[str]:
+        config = self.config
+        return [] if config.unix_socket else await _resolve(config.host, config.port)
+
+    def _connected(self, connection: Connection[Any], dial: int) -> None:
+        """A connection that was opened by us; only an engine opens any."""
+
+    def _told(self, link: int, what: str, *more: Any) -> None:
+        """What became of a link; likewise."""
 
     async def _start_admin(self, native: _core.Server) -> None:
         if self.config.admin_port is not None:

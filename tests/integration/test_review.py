@@ -127,6 +127,8 @@ async def test_a_batch_that_cannot_be_taken_still_wakes_the_shards() -> None:
         on_room=nobody,
         on_failure=nobody,
         on_reconfigure=nobody,
+        on_connected=nobody,
+        on_told=nobody,
     )
     with pytest.raises(OSError, match="broken"):
         dispatcher.run()

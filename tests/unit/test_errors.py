@@ -16,11 +16,15 @@ from streamconductor.errors import (
     ConnectionClosedOK,
     ForkedProcess,
     Full,
+    HandshakeRefused,
     InvalidMessage,
     MessageTooBig,
     NotRunning,
+    OpeningError,
+    OpeningTimeout,
     Overloaded,
     StreamConductorError,
+    Unreachable,
     UnsupportedEventLoop,
     WrongMessageType,
     WrongThread,
@@ -40,6 +44,10 @@ SAMPLES: list[Exception] = [
     UnsupportedEventLoop("trio"),
     NotRunning("publish", "stopped"),
     BindError(98, "Address already in use", "127.0.0.1:8000"),
+    OpeningError("example.com: TLS failed: expired"),
+    OpeningTimeout("example.com: not open within 5 s"),
+    Unreachable("example.com cannot be reached"),
+    HandshakeRefused("example.com answered 503", 503, 2.0, (("server", "other"),), b"full"),
 ]
 
 
@@ -71,6 +79,8 @@ def test_there_is_a_sample_of_every_error_and_the_docstring_lists_it() -> None:
         (NotRunning, RuntimeError),
         (BindError, OSError),
         (ConfigWarning, UserWarning),
+        (OpeningTimeout, TimeoutError),
+        (Unreachable, ConnectionError),
     ],
 )
 def test_each_is_also_what_the_standard_library_would_raise(

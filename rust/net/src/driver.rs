@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use streamconductor_core::channel::ById;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::ledger::{Ledger, Level};
 use streamconductor_core::pool::Pool;
@@ -31,6 +32,7 @@ use crate::outgoing::Connected;
 use crate::sockets::{Read, Sockets};
 use crate::stream::Stream;
 use crate::tls::Tls;
+use crate::upstream::{Life, Watcher};
 use crate::upward::Upward;
 
 /// How long a turn may write before it looks at everything else again.
@@ -95,6 +97,8 @@ struct Driver {
     forwards: Vec<(usize, Forward)>,
     accepted: Vec<Accepted>,
     connected: Vec<Connected>,
+    /// Who waits for the end of a connection of ours, by its id.
+    watchers: ById<Watcher>,
     upward: Vec<Event>,
     is_stopping: bool,
 }
@@ -113,6 +117,7 @@ impl Driver {
             forwards: Vec::new(),
             accepted: Vec::new(),
             connected: Vec::new(),
+            watchers: ById::default(),
             upward: Vec::new(),
             is_stopping: false,
         }
@@ -217,8 +222,14 @@ impl Driver {
     fn take_connected(&mut self, now: Timestamp) -> bool {
         let drained = self.inbox.connected.drain(&mut self.connected, ACCEPTS);
         let mut connected = std::mem::take(&mut self.connected);
-        for Connected { socket, encryption, read_ahead, connection } in connected.drain(..) {
-            let index = self.shard.connected(connection, now).index();
+        for Connected { socket, encryption, read_ahead, connection, watcher } in connected.drain(..) {
+            let id = self.shard.connected(connection, now);
+            let index = id.index();
+            if let Some(watcher) = watcher {
+                // It may have given up meanwhile: then it does not want to know.
+                let _ = watcher.send(Life::Opened(id));
+                self.watchers.insert(id.as_u64(), watcher);
+            }
             self.shard.wire.insert(index, Stream::from(socket), encryption);
             if !read_ahead.is_empty() {
                 self.shard.bytes(index, &mut Vec::from(read_ahead), now);
@@ -380,7 +391,27 @@ impl Driver {
         // Behind the forwards: what the application does upon an event must not overtake what caused the event,
         // such as a publication by a connection that has just been subscribed.
         std::mem::swap(&mut self.upward, self.shard.events());
+        if self.watchers.is_empty() {
+            self.surroundings.upward.append(&mut self.upward);
+        } else {
+            self.hand_endings();
+        }
+    }
+
+    /// The same where some of the endings are waited for: the application finds each before what follows from it.
+    fn hand_endings(&mut self) {
+        let mut endings = Vec::new();
+        for event in &self.upward {
+            if let Event::Closed(closed) = event
+                && let Some(watcher) = self.watchers.remove(&closed.connection.as_u64())
+            {
+                endings.push((watcher, Life::Closed(closed.code, closed.by)));
+            }
+        }
         self.surroundings.upward.append(&mut self.upward);
+        for (watcher, life) in endings {
+            let _ = watcher.send(life);
+        }
     }
 
     fn hand_forwards(&mut self) {

@@ -53,4 +53,6 @@ pub mod tls;
 #[cfg(not(loom))]
 pub mod tokens;
 #[cfg(not(loom))]
+pub mod upstream;
+#[cfg(not(loom))]
 pub mod upward;

@@ -16,6 +16,7 @@ use streamconductor_core::time::Timestamp;
 use crate::listener::Raw;
 use crate::server::Server;
 use crate::tls::Encryption;
+use crate::upstream::Watcher;
 
 /// A connection on its way from the dialler to a shard.
 ///
@@ -29,6 +30,8 @@ pub struct Connected {
     pub read_ahead: Bytes,
     /// What the shard is to know of it.
     pub connection: outgoing::Connected,
+    /// Who is told, beside the application and without its doing, that the shard has it and that it has ended.
+    pub watcher: Option<Watcher>,
 }
 
 impl Server {

@@ -106,7 +106,7 @@ impl Engine {
             seed: seed().unwrap(),
         };
         let read_ahead = Bytes::copy_from_slice(read_ahead);
-        self.server.take_over(Connected { socket, encryption: None, read_ahead, connection });
+        self.server.take_over(Connected { socket, encryption: None, read_ahead, connection, watcher: None });
         let event = self.next(|event| matches!(event, Event::Opened(_)));
         let Event::Opened(opening) = event else { panic!("{event:?}") };
         (Remote(stream), *opening)

@@ -10,10 +10,11 @@ use streamconductor_core::close::By;
 use streamconductor_core::codec::Kind;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::known::Known;
-use streamconductor_core::shard::event::{Closed, Event};
+use streamconductor_core::shard::event::{Closed, Event, Opening};
 
 use crate::connection::ConnectionHandle;
 use crate::link::Link;
+use crate::outgoing;
 use crate::receiver::{Receiver, Resumption, Untaken};
 use crate::request::Request;
 
@@ -41,6 +42,10 @@ enum Sort {
     ForwardingIgnored = 13,
     /// A task waits for the message that its connection has: about whom is what runs it, and what is its callback.
     Resumed = 14,
+    /// A link has opened a connection: which, and by which attempt.
+    Connected = 15,
+    /// What became of a link.
+    Told = 16,
 }
 
 /// Held by Python until it has finished with a connection: its handler and `on_close` have ended.
@@ -125,6 +130,10 @@ impl Bridge {
         for (fields, answer) in link.desk.take_changes() {
             let what = (fields, Py::new(python, answer)?).into_pyobject(python)?.into_any();
             push(python, &mut flat, Sort::Reconfigure, none(), what)?;
+        }
+        for (number, news) in link.outgoing.take_news() {
+            let what = outgoing::told(python, number, news)?.into_any();
+            push(python, &mut flat, Sort::Told, none(), what)?;
         }
         if let Some(failure) = link.server.failure() {
             push(python, &mut flat, Sort::Failed, none(), PyString::new(python, &failure).into_any())?;
@@ -223,34 +232,7 @@ impl Bridge {
                 let ticket = Py::new(python, Ticket { _known: known })?.into_bound(python).into_any();
                 push(python, flat, Sort::Withdrawn, name(python, connection), ticket)
             }
-            Event::Opened(opened) => {
-                let id = opened.connection;
-                let request = self.tables().arrivals.remove(&id.as_u64());
-                let Some(gauge) = opened.gauge else {
-                    let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
-                    return push(python, flat, Sort::Opened, name(python, id), what);
-                };
-                let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
-                let receiver = Py::new(python, receiver)?;
-                let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
-                let connection = self.blank.call0(python)?;
-                let birth = (
-                    connection.clone_ref(python),
-                    handle,
-                    receiver.clone_ref(python),
-                    request,
-                    opened.subprotocol,
-                    opened.user.as_deref(),
-                );
-                born.push(birth.into_pyobject(python)?.into_any());
-                let is_asked = self.is_asked.get(opened.route).copied().unwrap_or_default();
-                let receiver = is_asked.then_some(receiver);
-                let held = Held { connection: connection.clone_ref(python), receiver };
-                let before = self.tables().connections.insert(id.as_u64(), held);
-                drop(before);
-                let route = opened.route.into_pyobject(python)?.into_any();
-                push(python, flat, Sort::Opened, connection.into_bound(python), route)
-            }
+            Event::Opened(opened) => self.opened(python, link, *opened, flat, born),
             Event::Closed(closed) => self.closed(python, *closed, flat),
             Event::OriginRefused { origin } => {
                 push(python, flat, Sort::OriginRefused, none(), PyString::new(python, &origin).into_any())
@@ -266,6 +248,47 @@ impl Bridge {
             }
             Event::Departed => push(python, flat, Sort::Departed, none(), none()),
         }
+    }
+
+    fn opened<'py>(
+        &self,
+        python: Python<'py>,
+        link: &Arc<Link>,
+        opened: Opening,
+        flat: &mut Vec<Bound<'py, PyAny>>,
+        born: &mut Vec<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let id = opened.connection;
+        let request = self.tables().arrivals.remove(&id.as_u64());
+        let Some(gauge) = opened.gauge else {
+            let what = (request, opened.subprotocol).into_pyobject(python)?.into_any();
+            return push(python, flat, Sort::Opened, name(python, id), what);
+        };
+        let receiver = Receiver::new(id, Arc::clone(&gauge), Arc::clone(link));
+        let receiver = Py::new(python, receiver)?;
+        let handle = Py::new(python, ConnectionHandle::new(id, gauge, Arc::clone(link)))?;
+        let connection = self.blank.call0(python)?;
+        let birth = (
+            connection.clone_ref(python),
+            handle,
+            receiver.clone_ref(python),
+            request,
+            opened.subprotocol,
+            opened.user.as_deref(),
+        );
+        born.push(birth.into_pyobject(python)?.into_any());
+        let is_asked = self.is_asked.get(opened.route).copied().unwrap_or_default();
+        let receiver = is_asked.then_some(receiver);
+        let held = Held { connection: connection.clone_ref(python), receiver };
+        let before = self.tables().connections.insert(id.as_u64(), held);
+        drop(before);
+        let connection = connection.into_bound(python);
+        if let Some(dial) = opened.dial {
+            let dial = dial.into_pyobject(python)?.into_any();
+            return push(python, flat, Sort::Connected, connection, dial);
+        }
+        let route = opened.route.into_pyobject(python)?.into_any();
+        push(python, flat, Sort::Opened, connection, route)
     }
 
     fn closed<'py>(

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use streamconductor_core::close::{CloseCode, Ending};
+use streamconductor_core::codec::{Role, frame_size};
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::id::ConnectionId;
 use streamconductor_core::lifecycle::Public;
@@ -83,7 +85,7 @@ impl ConnectionHandle {
         }
         let Some(payload) = Payload::encoded(payload)? else { return Ok(Answer::NotEncoded as u8) };
         let limit = self.link.max_buffered();
-        let size = payload.bytes().len() + header_size(payload.bytes().len());
+        let size = frame_size(self.gauge.role(), payload.bytes().len());
         if size > limit {
             return Err(error::too_big(python, size, limit));
         }
@@ -110,7 +112,7 @@ impl ConnectionHandle {
         }
         let Some(payload) = Payload::encoded(payload)? else { return Ok(Answer::NotEncoded as u8) };
         let limit = self.link.max_buffered();
-        let size = payload.bytes().len() + header_size(payload.bytes().len());
+        let size = frame_size(self.gauge.role(), payload.bytes().len());
         if size > limit {
             return Err(error::too_big(python, size, limit));
         }
@@ -141,17 +143,22 @@ impl ConnectionHandle {
     fn join(&self, python: Python<'_>, channel: &str, first: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         self.check_thread(python, "subscribe")?;
         check_channel(channel)?;
+        if self.gauge.role() == Role::Client {
+            return Err(PyTypeError::new_err(
+                "a connection that was opened by connect() has no channels; a service's messages come by receiving",
+            ));
+        }
         let first = match first {
             None => None,
             Some(payload) => {
                 let payload = Payload::of(payload)?;
                 let limit = self.link.max_buffered();
-                let size = payload.bytes().len() + header_size(payload.bytes().len());
+                let size = frame_size(self.gauge.role(), payload.bytes().len());
                 let buffered = self.gauge.buffered();
                 if buffered + size > limit {
                     return Err(error::full(python, buffered, size, limit));
                 }
-                let frame = self.link.frame(python, self.gauge.encoding(), &payload);
+                let frame = self.link.frame(python, &self.gauge, &payload);
                 self.gauge.sent(frame.len());
                 Some(frame)
             }
@@ -224,7 +231,7 @@ impl ConnectionHandle {
     }
 
     fn hand_over(&self, python: Python<'_>, payload: &Payload<'_>, awaited: bool) -> PyResult<()> {
-        let frame = self.link.frame(python, self.gauge.encoding(), payload);
+        let frame = self.link.frame(python, &self.gauge, payload);
         let size = frame.len();
         self.gauge.sent(size);
         let command = Command::Send { connection: self.id, frame, awaited };
@@ -241,15 +248,6 @@ impl ConnectionHandle {
             let event = Event::Writable { connection: self.id };
             self.link.server.foundations().upward.append(&mut vec![event]);
         }
-    }
-}
-
-/// Bytes of a server frame's header before a payload of that many bytes.
-pub const fn header_size(payload: usize) -> usize {
-    match payload {
-        0..=125 => 2,
-        126..=65_535 => 4,
-        _ => 10,
     }
 }
 

@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyString};
 use streamconductor_core::channel::MAX_NAME;
-use streamconductor_core::codec::{Kind, encode_message};
+use streamconductor_core::codec::{Kind, Role, message_frame};
 use streamconductor_core::lifecycle::{Direction, State, TABLE};
 
 /// A payload that lies in Python's memory.
@@ -67,11 +67,9 @@ impl<'py> Payload<'py> {
         Bytes::copy_from_slice(self.bytes())
     }
 
-    /// A copy of ours, as one server frame that is not compressed.
-    pub fn frame(&self) -> Bytes {
-        let mut frame = Vec::new();
-        encode_message(&mut frame, self.kind(), self.bytes());
-        frame.into()
+    /// A copy of ours, as one frame that is not compressed; a client's is masked later.
+    pub fn frame(&self, role: Role) -> Bytes {
+        message_frame(role, self.kind(), self.bytes())
     }
 }
 

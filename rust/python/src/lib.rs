@@ -12,6 +12,7 @@ mod error;
 mod health;
 mod link;
 mod load;
+mod outgoing;
 mod receiver;
 mod request;
 mod rules;
@@ -43,6 +44,8 @@ mod _core {
     use crate::link::forked;
     #[pymodule_export]
     use crate::load::LoadRun;
+    #[pymodule_export]
+    use crate::outgoing::OutgoingLink;
     #[pymodule_export]
     use crate::receiver::Receiver;
     #[pymodule_export]

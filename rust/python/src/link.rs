@@ -14,7 +14,8 @@ use bytes::Bytes;
 use pyo3::prelude::*;
 use streamconductor_core::channel::Channel;
 use streamconductor_core::config::Limits;
-use streamconductor_core::deflate::{Encoding, Prepared};
+use streamconductor_core::deflate::Prepared;
+use streamconductor_core::gauge::Gauge;
 use streamconductor_core::shard::command::{Command, Publication};
 use streamconductor_core::time::Timestamp;
 use streamconductor_net::driver_weight as weight;
@@ -23,6 +24,7 @@ use streamconductor_net::server::Server;
 
 use crate::admin::Desk;
 use crate::convert::Payload;
+use crate::outgoing::Outgoing;
 
 /// Commands after which a shard is woken at once.
 const COMMANDS: usize = 256;
@@ -74,6 +76,8 @@ pub struct Link {
     pub server: Arc<Server>,
     /// What the admin address shares with the Python side.
     pub desk: Arc<Desk>,
+    /// What we have opened ourselves.
+    pub outgoing: Outgoing,
     max_buffered: AtomicUsize,
     high_water: AtomicUsize,
     low_water: AtomicUsize,
@@ -95,6 +99,7 @@ impl Link {
         Arc::new(Self {
             server: Arc::new(server),
             desk: Arc::default(),
+            outgoing: Outgoing::default(),
             max_buffered: AtomicUsize::new(0),
             high_water: AtomicUsize::new(0),
             low_water: AtomicUsize::new(0),
@@ -158,15 +163,16 @@ impl Link {
         FORKS.load(Relaxed) != self.forks
     }
 
-    /// A payload as one server frame, compressed where that was negotiated and makes it shorter.
-    pub fn frame(&self, python: Python<'_>, encoding: Encoding, payload: &Payload<'_>) -> Bytes {
+    /// A payload as one frame of a connection, compressed where that was negotiated and makes it shorter.
+    pub fn frame(&self, python: Python<'_>, gauge: &Gauge, payload: &Payload<'_>) -> Bytes {
+        let (encoding, role) = (gauge.encoding(), gauge.role());
         let (kind, bytes) = (payload.kind(), payload.bytes());
         let compression = self.server.compression();
         if !compression.concerns(encoding, bytes.len()) {
-            return payload.frame();
+            return payload.frame(role);
         }
         let compressed = unlocked(python, bytes.len(), || compression.frame(encoding, kind, bytes));
-        compressed.unwrap_or_else(|| payload.frame())
+        compressed.unwrap_or_else(|| payload.frame(role))
     }
 
     /// A payload for a channel; one that is too long for a shard to compress it comes with its compressed frames.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use streamconductor_core::channel::{Policy, key_number};
+use streamconductor_core::codec::{Role, frame_size};
 use streamconductor_core::gauge::Gauge;
 use streamconductor_core::handshake::ResponseHeaders;
 use streamconductor_core::id::ConnectionId;
@@ -19,11 +20,12 @@ use streamconductor_net::{metrics, status};
 
 use crate::admin::Admin;
 use crate::bridge::{Bridge, Drained};
-use crate::connection::{ConnectionHandle, header_size, parse_id};
+use crate::connection::{ConnectionHandle, parse_id};
 use crate::convert::{Payload, check_channel};
 use crate::error;
 use crate::health::HealthVerdict;
 use crate::link::Link;
+use crate::outgoing::{OutgoingLink, UpstreamSetting};
 use crate::receiver::Receiver;
 use crate::request::Request;
 use crate::settings::{LimitNumbers, OriginNames, ServerSettings, origins, socket_address};
@@ -79,6 +81,13 @@ impl Server {
     fn addresses(&self, python: Python<'_>) -> PyResult<Vec<(String, u16)>> {
         let link = self.link(python)?;
         Ok(link.server.addresses().iter().map(|address| (address.ip().to_string(), address.port())).collect())
+    }
+
+    /// Begins a link to a service; its news come with what happened.
+    fn open_link(&self, python: Python<'_>, upstream: UpstreamSetting) -> PyResult<OutgoingLink> {
+        let link = self.link(python)?;
+        let upstream = upstream.upstream(python)?;
+        Ok(link.outgoing.open(&link.server, &upstream)?)
     }
 
     /// What happened.
@@ -405,6 +414,9 @@ impl Server {
         let link = lock(&self.link).take();
         let admin = lock(&self.admin).take();
         let ended = python.detach(|| {
+            if let Some(link) = &link {
+                link.outgoing.stop();
+            }
             let patience = Duration::from_secs_f64(patience);
             if let Some(admin) = admin {
                 // Long enough for an answer that is being written.
@@ -451,7 +463,7 @@ impl Server {
 
 fn check_size(python: Python<'_>, link: &Link, payload: usize) -> PyResult<()> {
     let limit = link.max_buffered();
-    let size = payload + header_size(payload);
+    let size = frame_size(Role::Server, payload);
     if size > limit { Err(error::too_big(python, size, limit)) } else { Ok(()) }
 }
 

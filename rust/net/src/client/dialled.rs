@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use streamconductor_core::deflate::Agreement;
 use streamconductor_core::shard::securing::Secured;
+use url::Url;
 
 use crate::listener::Raw;
 use crate::stream::Stream;
@@ -47,6 +48,11 @@ pub struct Detached {
 }
 
 impl Dialled {
+    /// The path that was asked for, behind all redirects.
+    pub fn path(&self) -> String {
+        Url::parse(&self.url).map(|url| url.path().to_owned()).unwrap_or_default()
+    }
+
     /// Takes the socket from the runtime that opened it. Fails where the system does.
     pub fn detach(self) -> io::Result<Detached> {
         let Self { stream, encryption, read_ahead, .. } = self;

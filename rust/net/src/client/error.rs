@@ -4,6 +4,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use streamconductor_core::redial::Failure;
+
 use super::refusal::Refusal;
 
 /// Why there is no connection.
@@ -91,6 +93,26 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What it means for a link: whether the next attempt may come to something.
+    pub fn failure(&self) -> Failure {
+        match self {
+            Self::Status(refusal) => {
+                Failure::Status { status: refusal.status, retry_after: refusal.retry_after }
+            }
+            // Of a proxy 407: other credentials are what it wants, and there are none.
+            Self::Invalid { .. }
+            | Self::BadAnswer { .. }
+            | Self::Redirect { .. }
+            | Self::TooManyRedirects { .. }
+            | Self::ProxyRefused { status: 407, .. } => Failure::Terminal,
+            Self::Resolution { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Tls { .. }
+            | Self::ProxyRefused { .. } => Failure::Unreachable,
+        }
+    }
+
     pub(super) fn invalid(option: &'static str, reason: impl Into<String>) -> Self {
         Self::Invalid { option, reason: reason.into() }
     }

@@ -110,6 +110,13 @@ impl Dial {
     }
 }
 
+impl Dial {
+    /// Host and port, for people; empty where the URL has none.
+    pub fn authority(&self) -> String {
+        Target::parse(&self.url).map(|(target, _)| target.authority()).unwrap_or_default()
+    }
+}
+
 /// Opens a connection. Runs on a Tokio runtime with I/O and time; the socket belongs to that one until
 /// [`Dialled::detach`]. TLS is charged to `ledger` for as long as the connection lives.
 pub async fn dial(options: &Dial, ledger: &Ledger) -> Result<Dialled, DialError> {
