@@ -53,7 +53,9 @@ MANY = 1_000_000
 NEIGHBOURS = 1.0
 
 
-@F13.case("empty messages", PLAIN, cost=100)
+# How far Python is behind differs from one time to the next, and with it what the allocators keep: the second time took
+# up to 10 MiB more than the first, and eight times no more than two.
+@F13.case("empty messages", PLAIN, cost=100, growth=16 * MIB)
 def empty_messages(stage: Stage) -> None:
     assert stage.canary is not None
     stage.canary.rest()
