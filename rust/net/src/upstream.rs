@@ -3,10 +3,10 @@
 //!
 //! All of it runs on a thread of its own and asks nobody: a link whose application is blocked comes back all the same.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{fmt, io};
 
 use streamconductor_core::close::{By, CloseCode, Ending};
 use streamconductor_core::deflate::Agreement;
@@ -49,13 +49,6 @@ pub struct Terms {
 /// What the application is told of a link.
 #[derive(Debug)]
 pub enum News {
-    /// An attempt begins. The connection that may come of it says so with the same number.
-    Dialling {
-        /// The attempt; the upper 32 bits are the link's number.
-        dial: u64,
-        /// Which endpoint.
-        endpoint: usize,
-    },
     /// The attempt came to nothing.
     Failed {
         /// Why.
@@ -259,20 +252,13 @@ impl Course {
             if let Some(slot) = self.server.pool().take_slot() {
                 break slot;
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                order = self.orders.recv() => {
-                    let is_over = !matches!(order, Some(Order::Renew(_)));
-                    let step = self.obey(order);
-                    if is_over {
-                        return step;
-                    }
-                }
+            if let Err(step) = self.unless_stopped(tokio::time::sleep(LOOK)).await {
+                return step;
             }
         };
         self.attempts += 1;
+        // With the link's number in its upper half the connection that comes of it says whose it is.
         let number = (self.number << 32) | u64::from(self.attempts);
-        (self.tell)(self.number, News::Dialling { dial: number, endpoint });
         let Some(chosen) = self.upstream.terms.endpoints.get(endpoint) else {
             return self.redial.stop(&mut self.upstream.endpoints(), self.server.now());
         };
@@ -281,18 +267,9 @@ impl Course {
             options.bearer_token = Some(token.clone());
         }
         let server = Arc::clone(&self.server);
-        let mut dialling = std::pin::pin!(dial(&options, &server.foundations().ledger));
-        let result = loop {
-            tokio::select! {
-                result = &mut dialling => break result,
-                order = self.orders.recv() => {
-                    let is_over = !matches!(order, Some(Order::Renew(_)));
-                    let step = self.obey(order);
-                    if is_over {
-                        return step;
-                    }
-                }
-            }
+        let result = match self.unless_stopped(dial(&options, &server.foundations().ledger)).await {
+            Ok(result) => result,
+            Err(step) => return step,
         };
         match result.and_then(|dialled| self.hand_over(number, slot, dialled, &options)) {
             Ok(()) => {
@@ -300,6 +277,23 @@ impl Course {
                 self.redial.established(&mut self.upstream.endpoints(), self.server.now())
             }
             Err(error) => self.failed(error),
+        }
+    }
+
+    /// What work comes to; or, where it is given up because the link is to stop, the step that follows.
+    async fn unless_stopped<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Step> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return Ok(result),
+                order = self.orders.recv() => {
+                    let is_over = !matches!(order, Some(Order::Renew(_)));
+                    let step = self.obey(order);
+                    if is_over {
+                        return Err(step);
+                    }
+                }
+            }
         }
     }
 
@@ -400,10 +394,4 @@ async fn heard(life: Option<&mut UnboundedReceiver<Life>>) -> Option<Life> {
 
 fn first_eight(seed: [u8; 32]) -> [u8; 8] {
     std::array::from_fn(|at| seed.get(at).copied().unwrap_or_default())
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Link({})", self.number)
-    }
 }

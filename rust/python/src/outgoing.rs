@@ -165,7 +165,6 @@ impl Outgoing {
 /// News as Python has them: the link's number, what happened, and about it what there is to say.
 pub fn told(python: Python<'_>, link: u64, news: News) -> PyResult<Bound<'_, PyTuple>> {
     match news {
-        News::Dialling { dial, endpoint } => (link, "dialling", dial, endpoint).into_pyobject(python),
         News::Failed { error, wait } => {
             (link, "failed", failure(python, &error)?, wait.as_secs_f64()).into_pyobject(python)
         }
